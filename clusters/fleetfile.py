@@ -1,0 +1,277 @@
+"""A fleet file: read, checked whole, and turned into a `FleetSpec`.
+
+`fleetfile.schema.json` beside this module is the published shape; what spans keys
+(overlaps, duplicates, sizes) is checked here. Every problem is one sentence that starts
+with file:line. Values that are planned but not built are refused, never ignored.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Collection, Iterator
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+from meshproof.clusters.fleet import ClusterSpec, EnvironmentUnfit, FleetSpec
+from meshproof.clusters.markedyaml import Marked, Problem, Route, UnreadableError, read, spell
+
+FLEETS = Path(__file__).with_name("fleets")
+SHOWN_MAX = 3
+"""Problems in one message: enough to fix a file in one go, few enough to read."""
+
+_SCHEMA = Path(__file__).with_name("fleetfile.schema.json")
+_NOT_BUILT = {
+    "provider": ("kind", "existing"),
+    "mesh": ("cilium", "aks-fleet", "none"),
+    "profile": ("aks-fleet", "news"),
+}
+_RESERVED_NAMES = {
+    "default": "Cilium keeps it for a cluster without a mesh",
+    "all": "the kubeconfig of all members has it",
+}
+_TAKEN = {
+    IPv4Network("0.0.0.0/8"): "addresses that nobody can have",
+    IPv4Network("127.0.0.0/8"): "loopback",
+    IPv4Network("169.254.0.0/16"): "link-local addresses",
+    IPv4Network("224.0.0.0/3"): "multicast and reserved addresses",
+}
+_TAKEN_EMBEDDED = {
+    IPv4Network("100.66.0.0/30"): "the embedded fleet's link to this machine",
+    IPv4Network("198.51.100.10/32"): "the host outside all clusters",
+}
+_PREFIXES = {
+    "nodeCIDR": (8, 24, "nodes stand at network address + 101 and up"),
+    "podCIDR": (8, 24, "every node gets a /24 of it"),
+    "serviceCIDR": (12, 24, "the API server takes none wider, and the suite needs some room"),
+}
+
+
+class FleetFileError(EnvironmentUnfit):
+    """A fleet file that cannot be used: one line a problem, each file:line: sentence; `problems` has them all."""
+
+    def __init__(self, path: Path, problems: Collection[Problem]) -> None:
+        self.problems = tuple(sorted(problems))
+        lines = [_placed(path, p) for p in self.problems[:SHOWN_MAX]]
+        if len(self.problems) > SHOWN_MAX:
+            lines.append(f"{path}: and {len(self.problems) - SHOWN_MAX} more problems")
+        super().__init__("\n".join(lines))
+
+
+def resolve(name_or_path: str) -> Path:
+    """The fleet file that a person means: a built-in fleet by its bare name, anything else as a path.
+
+    Raises `EnvironmentUnfit` when it is neither.
+    """
+    if name_or_path in built_in():
+        return FLEETS / f"{name_or_path}.yaml"
+    path = Path(name_or_path)
+    looks_like_path = path.suffix in {".yaml", ".yml"} or path.name != name_or_path
+    if looks_like_path or path.exists():
+        return path
+    raise EnvironmentUnfit(
+        f"there is no fleet {name_or_path!r}: give a fleet file, or one of the built-in fleets {', '.join(built_in())}"
+    )
+
+
+def built_in() -> tuple[str, ...]:
+    """The names of the fleets that come with meshproof, smallest first."""
+    return tuple(p.stem for p in sorted(FLEETS.glob("*.yaml"), key=lambda p: (p.stat().st_size, p.stem)))
+
+
+def load(path: Path) -> FleetSpec:
+    """The checked content of a fleet file. Raises `FleetFileError` with the first few problems, and nothing else."""
+    try:
+        marked = read(path)
+    except UnreadableError as error:
+        raise FleetFileError(path, error.problems) from None
+    for check in (_shape, _rules, _meetings):
+        # Each check relies on what the one before it made sure of.
+        if problems := set(check(marked)):
+            raise FleetFileError(path, problems)
+    data = marked.data
+    clusters = tuple(
+        ClusterSpec(
+            name=member["name"],
+            id=member["id"],
+            workers=member["workers"],
+            node_cidr=member["nodeCIDR"],
+            pod_cidr=member["podCIDR"],
+            service_cidr=member.get("serviceCIDR", data.get("serviceCIDR")),
+        )
+        for member in data["clusters"]
+    )
+    return FleetSpec(data["name"], data["provider"], data["mesh"], data["profile"], clusters, path.absolute())
+
+
+def _placed(path: Path, problem: Problem) -> str:
+    return f"{path}:{problem.line}: {problem.sentence}" if problem.line else f"{path}: {problem.sentence}"
+
+
+# --- the shape: what the schema says, in words --------------------------------------------------------------------
+
+
+def _shape(marked: Marked) -> Iterator[Problem]:
+    from jsonschema import Draft202012Validator
+
+    schema = json.loads(_SCHEMA.read_text(encoding="utf-8"))
+    for error in Draft202012Validator(schema).iter_errors(marked.data):
+        route: Route = tuple(error.absolute_path)
+        if error.validator == "additionalProperties":
+            known: list[str] = list(error.schema["properties"])
+            for key in sorted(set(marked.at(route)) - set(known)):
+                yield marked.problem((*route, key), _unknown_key(key, route, known))
+        elif sentence := _sentence(str(error.validator), error.validator_value, error.message, marked, route):
+            yield marked.problem(route, sentence)
+
+
+def _unknown_key(key: str, route: Route, known: list[str]) -> str:
+    if key == "maxConnectedClusters":
+        return f"{key} is not built yet; ids run from 1 to 255"
+    folded = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(key.lower(), folded, n=1, cutoff=0.5)
+    where = spell(route) if route else "a fleet file"
+    hint = f"did you mean {folded[near[0]]}?" if near else f"known keys are {', '.join(known)}"
+    return f"{where} has no key {key}; {hint}"
+
+
+def _sentence(rule: str, wanted: Any, message: str, marked: Marked, route: Route) -> str:
+    """What one broken rule of the schema means; empty when another rule says it better."""
+    name, value, raw = spell(route), marked.at(route), marked.spelling.get(route, "")
+    match rule:
+        case "type":
+            return _type(wanted, name, value, raw)
+        case "required":
+            # jsonschema reports each missing key by itself: the same sentence each time, told once.
+            missing = [key for key in wanted if key not in value]
+            who = (f"{name} ({value['name']})" if value.get("name") else name) if route else "the fleet"
+            return f"{who} has no {' and no '.join(missing)}; add {'it' if len(missing) == 1 else 'them'}"
+        case "enum":
+            choices = f"{', '.join(wanted[:-1])} or {wanted[-1]}"
+            return f"{name} {f'is {raw}' if raw else 'has no proper value'}; use {choices}"
+        case "pattern":
+            return _pattern(route, value) if value else ""
+        case "minLength":
+            return f"{name} is empty; give it a name"
+        case "maxLength":
+            return f"{name} {value} has {len(value)} characters; {wanted} are allowed"
+        case "minimum" | "maximum":
+            allowed = {
+                "id": "1 to 255 (0 means no mesh)",
+                "workers": "1 to 154 (they stand at .101 to .254)",
+            }
+            return f"{name} is {value}; use {allowed[str(route[-1])]}"
+        case "minItems":
+            return f"{name} has {len(value)} of the {wanted} or more members that make a mesh"
+    return f"{name}: {message}"
+
+
+def _type(wanted: str, name: str, value: object, raw: str) -> str:
+    nouns = {
+        "object": "a mapping (key: value)",
+        "array": "a list",
+        "integer": "a whole number",
+        "string": "text",
+    }
+    seen = {dict: "a mapping", list: "a list", str: "text", int: "a number", bool: "yes or no", type(None): "nothing"}
+    advice = f"; put {raw} in quotes" if wanted == "string" and raw else ""
+    return f"{name} must be {nouns[wanted]}, not {seen[type(value)]}{f' ({raw})' if raw else ''}{advice}"
+
+
+def _pattern(route: Route, value: str) -> str:
+    name = spell(route)
+    if not str(route[-1]).endswith("CIDR"):
+        rule = "use lower-case letters, digits and '-', with a letter or digit first and last"
+        return f"{name} {value!r} is no name: {rule}"
+    if ":" in value:
+        return f"{name} {value} is not IPv4; IPv6 is not built yet"
+    return f"{name} {value!r} is no IPv4 network; write it like 10.101.0.0/24"
+
+
+# --- the rules: each value by itself ------------------------------------------------------------------------------
+
+
+def _rules(marked: Marked) -> Iterator[Problem]:
+    data = marked.data
+    for key, later in _NOT_BUILT.items():
+        if data[key] in later:
+            yield marked.problem((key,), f"{key} {data[key]} is not built yet")
+    if "serviceCIDR" in data:
+        yield from _network(marked, ("serviceCIDR",), data["serviceCIDR"])
+    for i, member in enumerate(data["clusters"]):
+        if reason := _RESERVED_NAMES.get(member["name"]):
+            yield marked.problem(("clusters", i, "name"), f"no cluster may be named {member['name']}: {reason}")
+        if "serviceCIDR" not in data and "serviceCIDR" not in member:
+            sentence = f"clusters[{i}] ({member['name']}) has no serviceCIDR, and neither has the fleet; add one"
+            yield marked.problem(("clusters", i), sentence)
+        for key in ("nodeCIDR", "podCIDR", "serviceCIDR"):
+            if key in member:
+                yield from _network(marked, ("clusters", i, key), member[key])
+    yield from _twins(marked, "name")
+    yield from _twins(marked, "id")
+
+
+def _network(marked: Marked, route: Route, text: str) -> Iterator[Problem]:
+    name = spell(route)
+    try:
+        network = IPv4Network(text, strict=False)
+    except ValueError:
+        yield marked.problem(route, f"{name} {text} is no IPv4 network: write it like 10.101.0.0/24")
+        return
+    widest, narrowest, why = _PREFIXES[str(route[-1])]
+    address, _, prefix = text.partition("/")
+    if str(network.network_address) != address:
+        yield marked.problem(route, f"{name} {text} has host bits set; write {network}")
+    elif not widest <= int(prefix) <= narrowest:
+        yield marked.problem(route, f"{name} {text} must be /{widest} to /{narrowest}; {why}")
+    elif route[-1] == "podCIDR":
+        workers = marked.data["clusters"][route[1]]["workers"]
+        if (room := 2 ** (24 - network.prefixlen)) < workers:
+            sentence = f"{name} {text} has room for {room} nodes with a /24 each, but workers is {workers}"
+            yield marked.problem(route, sentence)
+
+
+def _twins(marked: Marked, key: str) -> Iterator[Problem]:
+    first: dict[Any, int] = {}
+    for i, member in enumerate(marked.data["clusters"]):
+        value = member[key]
+        if value not in first:
+            first[value] = i
+            continue
+        line = marked.line(("clusters", first[value], key))
+        holder = marked.data["clusters"][first[value]]["name"] if key == "id" else f"clusters[{first[value]}]"
+        sentence = (
+            f"clusters[{i}].{key} {value} is already the {key} of {holder} (line {line}); "
+            f"give each cluster its own {key}"
+        )
+        yield marked.problem(("clusters", i, key), sentence)
+
+
+# --- the meetings: values against each other ----------------------------------------------------------------------
+
+
+def _meetings(marked: Marked) -> Iterator[Problem]:
+    """Node and pod networks meet nothing; service networks may meet each other, because nobody routes them."""
+    data = marked.data
+    taken = _TAKEN | (_TAKEN_EMBEDDED if data["provider"] == "embedded" else {})
+    named: list[tuple[Route, IPv4Network, str]] = []
+    if "serviceCIDR" in data:
+        named.append((("serviceCIDR",), IPv4Network(data["serviceCIDR"]), "the fleet's serviceCIDR"))
+    for i, member in enumerate(data["clusters"]):
+        named += [
+            (("clusters", i, key), IPv4Network(member[key]), f"{member['name']}'s {key}")
+            for key in ("nodeCIDR", "podCIDR", "serviceCIDR")
+            if key in member
+        ]
+    named.sort(key=lambda entry: marked.values[entry[0]])
+    for n, (route, network, _) in enumerate(named):
+        for other, use in taken.items():
+            if network.overlaps(other):
+                yield marked.problem(route, f"{spell(route)} {network} overlaps {other}, {use}; choose another")
+        for before, other, whose in named[:n]:
+            services = route[-1] == before[-1] == "serviceCIDR"
+            if network.overlaps(other) and not services:
+                line = marked.line(before)
+                sentence = f"{spell(route)} {network} overlaps {whose} {other} (line {line}); choose another"
+                yield marked.problem(route, sentence)

@@ -1,0 +1,35 @@
+"""Switch each known defect of the reference mesh on and see whether the suite notices: green, red, green again.
+
+exit codes: 0 all noticed, 1 one was missed or raised a false alarm, 11 could not tell, 10 unfit environment
+examples:
+  meshproof prove
+  meshproof prove --fleet three --defect shared-ignored --seed 7"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from meshproof.cli.output import tell
+
+NAME = "prove"
+HELP = "does the suite notice the defects it should?"
+
+
+def arguments(own: argparse.ArgumentParser) -> None:
+    from meshproof.cli.run import seed
+
+    own.add_argument("--fleet", default="two", metavar="FLEET", help="a fleet file or a built-in fleet (default: two)")
+    own.add_argument("--defect", nargs="+", action="extend", default=[], metavar="NAME", help="default: all")
+    own.add_argument("--seed", type=seed, metavar="N", help="chooses the pair (default: drawn, and printed)")
+    own.add_argument("--runs-dir", type=Path, default=Path("runs"), metavar="DIR", help="where to (default: runs)")
+
+
+def execute(options: argparse.Namespace) -> int:
+    import random
+
+    from meshproof.clusters.fleetfile import load, resolve
+    from meshproof.prove import prove
+
+    drawn = random.SystemRandom().randrange(2**32) if options.seed is None else options.seed
+    return prove(load(resolve(options.fleet)), options.defect, drawn, options.runs_dir, tell)

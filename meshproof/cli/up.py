@@ -1,0 +1,45 @@
+"""Bring a fleet up and keep it. Says how to use kubectl with it. A fleet that is up already stays as it is.
+
+example:
+  eval "$(meshproof up two)" && kubectl --context east get pods -A"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from typing import TYPE_CHECKING
+
+from meshproof.cli.output import tell
+
+if TYPE_CHECKING:
+    from meshproof.clusters.fleet import Fleet
+
+NAME = "up"
+HELP = "bring a fleet up and keep it"
+
+
+def arguments(own: argparse.ArgumentParser) -> None:
+    own.add_argument("fleet", metavar="FLEET", help="a fleet file, or a built-in fleet: two, three, six, ...")
+
+
+def execute(options: argparse.Namespace) -> int:
+    from meshproof.clusters.embedded.provider import EmbeddedProvider
+    from meshproof.clusters.fleetfile import load, resolve
+
+    spec = load(resolve(options.fleet))
+    # The provider says itself whether the fleet was up already.
+    fleet = EmbeddedProvider().up(spec, tell)
+    _explain(fleet)
+    return 0
+
+
+def _explain(fleet: Fleet) -> None:
+    """Lines that a shell can eval: one export, and the rest as comments."""
+    from meshproof.clusters.embedded.binaries import find_built
+
+    found = find_built()
+    kubectl = str(found.kubectl) if found else "kubectl"
+    print(f"# fleet {fleet.spec.name} is up: {', '.join(cluster.name for cluster in fleet.clusters)}")
+    print(f"export KUBECONFIG={shlex.quote(str(fleet.directory / 'kubeconfig' / 'all'))}")
+    print(f"# {shlex.quote(kubectl)} --context {fleet.clusters[0].context} get pods -A")
+    print(f"# meshproof down {fleet.spec.name}")

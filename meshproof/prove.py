@@ -1,0 +1,208 @@
+"""Mutation testing of the suite: each defect of the reference mesh must be noticed, and by the right requirement.
+
+A/B/A in one fleet: green without the defect, red with it, green again. *Red* means the verdict
+`failed` on the expectation the defect names; `unknown` is not red here, because a suite that only
+shrugs has noticed nothing. While the defect is on, the requirements it says stay green are checked
+once too. All of it over one seeded pair of clusters.
+"""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import yaml
+
+from meshproof.clusters.embedded.provider import EmbeddedProvider
+from meshproof.clusters.fleet import EnvironmentUnfit, Fleet, FleetSpec, Progress
+from meshproof.clusters.meshes.reference.defects import Defect, UnknownDefect, every, named
+from meshproof.clusters.meshes.reference.mesh import ReferenceMesh
+from meshproof.fixtures import checkers, history, results
+from meshproof.fixtures.verdicts import Verdict
+
+TOGGLE_SECONDS_MAX = 30.0
+PHASE_SECONDS_MAX = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One defect's A/B/A. `outcome` is noticed, missed, false alarm or unknown; `why` is one sentence."""
+
+    defect: str
+    requirement: str
+    expectation: str
+    outcome: str
+    why: str
+    runs: tuple[str, ...]
+    """Run folders of before, during and after."""
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One run of some cases: case id -> (verdict, the expectation that decided it)."""
+
+    folder: Path
+    verdicts: dict[str, tuple[Verdict, str]]
+
+    def not_passed(self, cases: Iterable[str]) -> list[str]:
+        return [f"{case} {self._of(case)[0]}" for case in cases if self._of(case)[0] is not Verdict.PASSED]
+
+    def _of(self, case: str) -> tuple[Verdict, str]:
+        return self.verdicts.get(case, (Verdict.UNKNOWN, ""))
+
+    def verdict(self, case: str) -> Verdict:
+        return self._of(case)[0]
+
+    def expectation(self, case: str) -> str:
+        return self._of(case)[1]
+
+
+def prove(spec: FleetSpec, names: Sequence[str], seed: int, runs: Path, progress: Progress) -> int:
+    """Try the named defects (all when empty). Exit code: 0 all noticed, 1 missed or false alarm, 11 could not tell.
+
+    Brings the fleet up when it is not, and then takes it down again. Raises EnvironmentUnfit.
+    """
+    chosen = _chosen(names)
+    if spec.mesh != "reference":
+        raise EnvironmentUnfit(f"{spec.source}: defects live in the reference mesh; this fleet's mesh is {spec.mesh!r}")
+    provider = EmbeddedProvider()
+    found = provider.find(spec)
+    try:
+        fleet = found or provider.up(spec, progress)
+        near, far = random.Random(seed).choice([(near.name, far.name) for near, far in fleet.pairs()])
+        folder = runs / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-prove"
+        folder.mkdir(mode=0o700, parents=True)
+        progress(f"{len(chosen)} defects over {near}→{far}, seed {seed}")
+        trials = _try_all(fleet, chosen, Runner(spec, folder, seed, f"[{near}-{far}]", progress), progress)
+    finally:
+        if found is None:
+            provider.down(spec.name, progress)
+    return _conclude(trials, folder, seed, f"{near}-{far}", progress)
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """Runs cases of the suite by the same command a person would, and reads what they left."""
+
+    spec: FleetSpec
+    folder: Path
+    seed: int
+    pair: str
+    progress: Progress
+
+    def run(self, name: str, requirements: Iterable[str], active: Sequence[str]) -> Phase:
+        cases = [requirement + self.pair for requirement in requirements]
+        folder = self.folder / name
+        self.progress(f"  {name}: {', '.join(cases)}")
+        command = [sys.executable, "-m", "pytest", "-q", str(Path(__file__).parent / "conformance")]
+        command += ["--fleet", str(self.spec.source), "--seed", str(self.seed), "--runs-dir", str(folder)]
+        command += ["-k", " or ".join(cases)]
+        if active:
+            command += ["--expect-defects", ",".join(active)]
+        with open(self.folder / f"{name}.log", "w") as log:
+            subprocess.run(command, stdout=log, stderr=log, timeout=PHASE_SECONDS_MAX, check=False)
+        latest = (folder / "latest").resolve()
+        if not latest.is_dir():
+            return Phase(folder, {})
+        run = results.load(latest)
+        chosen = [case for case in run.cases if case.id in cases]
+        return Phase(latest, {case.id: (case.verdict, _decided_by(latest, case)) for case in chosen})
+
+
+def _decided_by(folder: Path, case: results.CaseResult) -> str:
+    if case.history is None:
+        return ""
+    try:
+        return checkers.check(history.load(folder / case.history)).expectation
+    except history.HistoryDamaged:
+        return ""
+
+
+def _chosen(names: Sequence[str]) -> list[Defect]:
+    try:
+        return list(named(names) if names else every())
+    except UnknownDefect as error:
+        raise EnvironmentUnfit(str(error)) from error
+
+
+def _try_all(fleet: Fleet, chosen: Sequence[Defect], runner: Runner, progress: Progress) -> list[Trial]:
+    mesh = ReferenceMesh()
+    mesh.set_defects(fleet, [], TOGGLE_SECONDS_MAX)
+    touched = sorted({entry for defect in chosen for entry in (defect.requirement, *defect.stays_green)})
+    before = runner.run("0-healthy", touched, [])
+    trials = []
+    for number, defect in enumerate(chosen, start=1):
+        try:
+            mesh.set_defects(fleet, [defect.name], TOGGLE_SECONDS_MAX)
+            during = runner.run(f"{number}-{defect.name}", [defect.requirement, *defect.stays_green], [defect.name])
+        finally:
+            mesh.set_defects(fleet, [], TOGGLE_SECONDS_MAX)
+        after = runner.run(f"{number}-healthy-again", sorted({defect.requirement, *defect.stays_green}), [])
+        trial = judge(defect, runner.pair, before, during, after)
+        progress(f"{trial.outcome.upper()}: {defect.name} – {trial.why}")
+        trials.append(trial)
+        before = _merged(before, after)
+    return trials
+
+
+def _merged(earlier: Phase, later: Phase) -> Phase:
+    """The last healthy verdict of each case: an A after one defect is the A before the next."""
+    return Phase(later.folder, {**earlier.verdicts, **later.verdicts})
+
+
+def judge(defect: Defect, pair: str, before: Phase, during: Phase, after: Phase) -> Trial:
+    """What an A/B/A says of one defect. Pure."""
+    target = defect.requirement + pair
+    cases = [target, *(requirement + pair for requirement in defect.stays_green)]
+    outcome, why = _outcome(defect, target, cases, before, during, after)
+    folders = tuple(str(phase.folder) for phase in (before, during, after))
+    return Trial(defect.name, defect.requirement, defect.expectation, outcome, why, folders)
+
+
+def _outcome(
+    defect: Defect, target: str, cases: list[str], before: Phase, during: Phase, after: Phase
+) -> tuple[str, str]:
+    for name, phase in (("before", before), ("after", after)):
+        if red := phase.not_passed(cases):
+            alarm = any(phase.verdict(case) is Verdict.FAILED for case in cases)
+            return "false alarm" if alarm else "unknown", f"not green {name} the defect: {', '.join(red)}"
+    verdict, expectation = during.verdict(target), during.expectation(target)
+    if verdict is Verdict.UNKNOWN:
+        return "unknown", f"{target} could not tell while the defect was on"
+    if verdict is not Verdict.FAILED:
+        return "missed", f"{target} is {verdict} while the defect is on"
+    if expectation != defect.expectation:
+        return "missed", f"{target} failed on {expectation!r}, not on {defect.expectation!r}"
+    if red := during.not_passed(cases[1:]):
+        return "false alarm", f"must stay green but did not: {', '.join(red)}"
+    return "noticed", f"{target} failed on {expectation!r}, and only while the defect was on"
+
+
+def _conclude(trials: Sequence[Trial], folder: Path, seed: int, pair: str, progress: Progress) -> int:
+    counts = {outcome: sum(trial.outcome == outcome for trial in trials) for outcome in OUTCOMES}
+    document = {
+        "apiVersion": "meshproof.dev/v1alpha1",
+        "kind": "DefectMatrix",
+        "mesh": str(ReferenceMesh().identity()),
+        "seed": seed,
+        "pair": pair,
+        "summary": counts,
+        "trials": [{**asdict(trial), "runs": list(trial.runs)} for trial in trials],
+    }
+    path = folder / "prove.yaml"
+    path.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
+    progress("")
+    for trial in trials:
+        progress(f"{trial.outcome:<12} {trial.requirement:<8} {trial.defect:<28} {trial.why}")
+    progress(", ".join(f"{count} {outcome}" for outcome, count in counts.items()) + f" – {path}")
+    if counts["missed"] or counts["false alarm"]:
+        return 1
+    return 11 if counts["unknown"] else 0
+
+
+OUTCOMES = ("noticed", "missed", "false alarm", "unknown")

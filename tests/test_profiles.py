@@ -1,0 +1,65 @@
+"""A profile is read whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from meshproof.clusters.fleet import Dialect, EnvironmentUnfit
+from meshproof.fixtures.profiles import load_profile, profile_names, read_profile
+from meshproof.fixtures.statistics import probes_needed
+
+GOOD = (Path(__file__).parents[1] / "fixtures" / "profiles" / "cilium.yaml").read_text(encoding="utf-8")
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "cilium.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", profile_names())
+def test_every_profile_gives_a_ground_for_each_value(name: str) -> None:
+    """Each bound and in_a_row has a basis and a sentence."""
+    profile = load_profile(name)
+    assert set(profile.grounds) == {"service_seconds_max", "ready_seconds_max", "watch_seconds", "in_a_row"}
+    assert all(len(ground.source) > 20 for ground in profile.grounds.values())
+
+
+def test_cilium_is_what_the_suite_is_written_against() -> None:
+    """The default profile speaks the current dialect and asks enough probes to miss a half share by no chance."""
+    profile = load_profile("cilium")
+    assert profile.dialect is Dialect.CILIUM
+    assert profile.bounds.service_seconds_max == 10
+    assert profile.in_a_row == probes_needed(1 / 2)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("watch_seconds:", "wach_seconds:", "wach_seconds"),
+        ("name: cilium", "name: other", "other"),
+        ("name: cilium", "name: cilium\nextra: 1", "extra"),
+        ("name: cilium", "name: cilium\nname: cilium", "twice"),
+        ("value: 10", "value: 0", "more than 0"),
+        ("value: 10", "value: .inf", "more than 0"),
+        ("value: 10", "value: .nan", "more than 0"),
+        ("value: 10", "value: true", "more than 0"),
+        ("value: 20", "value: 20.5", "whole"),
+        ("basis: assumed", "basis: guessed", "guessed"),
+        ("dialect: service.cilium.io", "dialect: cilium", "cilium"),
+        ("name: cilium", "name: [", "cilium.yaml"),
+    ],
+)
+def test_a_bent_profile_is_refused(tmp_path: Path, old: str, new: str, says: str) -> None:
+    """Unknown, missing, doubled and senseless values are refused, and the message says which."""
+    assert old in GOOD
+    with pytest.raises(EnvironmentUnfit, match=says):
+        read_profile(written(tmp_path, GOOD.replace(old, new, 1)))
+
+
+def test_an_unknown_profile_is_refused() -> None:
+    """The message lists those there are; a path is not a name."""
+    with pytest.raises(EnvironmentUnfit, match="cilium"):
+        load_profile("../profiles/cilium")

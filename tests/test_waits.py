@@ -1,0 +1,198 @@
+"""Live waits raise exactly what the checker says of the history they leave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from meshproof.fixtures.checkers import check
+from meshproof.fixtures.history import Answerer, CaseHeader, Match, Observation, Recorder, Source, load
+from meshproof.fixtures.outcomes import Outcome
+from meshproof.fixtures.verdicts import CannotTell, PromiseBroken, Verdict
+from meshproof.fixtures.waits import consistently, eventually
+
+CASE = CaseHeader("DISC-04[east-west]", "DISC-04", ("east", "west"), "cilium", 7, "two")
+FAR, NEAR = Match(cluster="west"), Match(cluster="east")
+STEP = 0.05
+
+
+@dataclass
+class Simulated:
+    """A clock that only a batch moves, and a network that answers by the time: a cluster, "timed-out" or "lost"."""
+
+    answers: Callable[[float], str]
+    time: float = 0.0
+    recorder: Recorder = field(init=False)
+    batches: int = 0
+    overhead: float = 0.2
+    silent: bool = False
+    intruder: bool = False
+
+    @property
+    def clock(self) -> Simulated:
+        return self
+
+    def now(self) -> float:
+        return self.time
+
+    def describe(self) -> str:
+        return "east/client-0 → echo.ns:80/tcp"
+
+    def batch(self, count: int) -> Sequence[Observation]:
+        self.batches += 1
+        if self.intruder:
+            self.recorder.observe([self.probe()])
+        self.time += self.overhead
+        return [] if self.silent else [self.probe() for _ in range(count)]
+
+    def probe(self) -> Observation:
+        due = self.time
+        self.time += STEP
+        answer = self.answers(due)
+        outcome = {"timed-out": Outcome.TIMED_OUT, "lost": Outcome.HARNESS_ERROR}.get(answer, Outcome.REACHED)
+        by = Answerer(answer, "n", "ns", "echo-0", "u", "10.0.0.1") if outcome is Outcome.REACHED else None
+        return Observation(Source("east", "east-1", "client-0"), "echo.ns:80/tcp", due, due, due, outcome, by, "", 0.01)
+
+
+@pytest.fixture
+def simulate(tmp_path: Path) -> Iterator[Callable[[Callable[[float], str]], Simulated]]:
+    with ExitStack() as stack:
+
+        def make(answers: Callable[[float], str]) -> Simulated:
+            simulated = Simulated(answers)
+            simulated.recorder = stack.enter_context(Recorder(tmp_path / "history.jsonl", simulated, CASE))
+            return simulated
+
+        yield make
+
+
+Simulate = Callable[[Callable[[float], str]], Simulated]
+
+
+def test_it_stops_as_soon_as_it_has_converged(simulate: Simulate) -> None:
+    """The time taken is when the first matching probe was due, and no bound is waited out."""
+    prober = simulate(lambda at: "west" if at >= 3.0 else "east")
+    taken = eventually(prober, FAR, within=10.0, name="the far cluster answers")
+    assert 3.0 <= taken < 3.3
+    assert prober.time < 6.0
+    assert check(load(prober.recorder.path)).verdict is Verdict.PASSED
+
+
+def test_a_row_begun_before_the_bound_is_seen_to_its_end(simulate: Simulate) -> None:
+    """Converged just in time is passed, though the row ends after the bound."""
+    prober = simulate(lambda at: "west" if at >= 1.9 else "east")
+    assert 1.9 <= eventually(prober, FAR, within=2.0, name="the far cluster answers") < 2.0
+
+
+def test_a_watch_of_a_past_moment_is_as_long(simulate: Simulate) -> None:
+    """With `since` in the past, the watch itself still lasts `during`."""
+    prober = simulate(lambda _: "west")
+    prober.time = 5.0
+    assert consistently(prober, FAR, during=20.0, since=0.5, name="it goes on") >= 20.0
+
+
+@pytest.mark.parametrize("answer", ["east", "timed-out"])
+def test_a_broken_promise_is_seen_past_the_bound(simulate: Simulate, answer: str) -> None:
+    """What never comes is failed, soon after the bound, and the stored history says the same."""
+    prober = simulate(lambda _: answer)
+    with pytest.raises(PromiseBroken) as caught:
+        eventually(prober, FAR, within=10.0, name="the far cluster answers")
+    assert 10.0 < prober.time < 14.0
+    assert check(load(prober.recorder.path)) == caught.value.judgement
+
+
+def test_late_is_failed_and_says_how_late(simulate: Simulate) -> None:
+    """Converged a second after the bound is failed."""
+    prober = simulate(lambda at: "west" if at >= 11.0 else "east")
+    with pytest.raises(PromiseBroken):
+        eventually(prober, FAR, within=10.0, name="the far cluster answers")
+
+
+def test_the_message_has_four_parts(simulate: Simulate) -> None:
+    """Promised, seen (counts, last, elapsed, allowed), evidence, and the command to run it again."""
+    prober = simulate(lambda at: "timed-out" if at < 1.0 else "east")
+    with pytest.raises(PromiseBroken) as caught:
+        eventually(prober, FAR, within=2.0, name="the far cluster answers")
+    promised, seen, evidence, again = str(caught.value).splitlines()
+    assert promised.startswith(
+        "promised: the far cluster answers (east/client-0 → echo.ns:80/tcp: answered from cluster west"
+    )
+    assert "within 2 s" in promised
+    assert "east → timed-out" in seen
+    assert "last: reached from cluster east" in seen
+    assert "allowed 2 s" in seen
+    assert evidence.startswith(f"evidence: {prober.recorder.path}:2-")
+    assert again == "again: meshproof run conformance --fleet two -k 'DISC-04[east-west]' --seed 7"
+
+
+def test_a_control_passes_though_nothing_is_claimed_yet(simulate: Simulate) -> None:
+    """A case reads control, act, claim; only the last makes it passed."""
+    prober = simulate(lambda at: "west" if at < 5.0 else "east")
+    eventually(prober, FAR, within=5.0, name="far can answer", role="control")
+    assert check(prober.recorder.history()).verdict is Verdict.UNKNOWN
+    since = prober.recorder.event("annotate").at
+    eventually(prober, NEAR, within=10.0, name="near takes over", since=since)
+    assert consistently(prober, NEAR, during=3.0, name="near keeps answering") >= 3.0
+    assert check(load(prober.recorder.path)).verdict is Verdict.PASSED
+
+
+def test_a_broken_control_is_ours(simulate: Simulate) -> None:
+    """The same history that fails a claim makes a control CannotTell."""
+    prober = simulate(lambda _: "east")
+    with pytest.raises(CannotTell, match="control did not hold"):
+        eventually(prober, FAR, within=2.0, name="far can answer", role="control")
+
+
+def test_one_wrong_answer_ends_a_watch(simulate: Simulate) -> None:
+    """consistently fails in the batch in which it is broken."""
+    prober = simulate(lambda at: "west" if 2.0 <= at < 2.05 else "east")
+    with pytest.raises(PromiseBroken, match="1 of "):
+        consistently(prober, NEAR, during=30.0, name="near keeps answering")
+    assert prober.time < 4.0
+
+
+def test_a_dead_control_channel_is_given_up(simulate: Simulate) -> None:
+    """Three batches without one usable row end the wait, long before the bound, as CannotTell."""
+    prober = simulate(lambda _: "lost")
+    with pytest.raises(CannotTell):
+        eventually(prober, FAR, within=600.0, name="the far cluster answers")
+    assert prober.batches == 3
+
+
+def test_a_hiccup_is_not_the_end(simulate: Simulate) -> None:
+    """One batch lost to the harness, and convergence seen afterwards, is passed; a watch it interrupts is unknown."""
+    prober = simulate(lambda at: "lost" if at < 1.2 else "west")
+    eventually(prober, FAR, within=10.0, name="the far cluster answers")
+    begun = prober.time
+    prober.answers = lambda at: "lost" if 1.0 < at - begun < 1.1 else "west"
+    with pytest.raises(CannotTell, match="unusable"):
+        consistently(prober, FAR, during=3.0, name="and goes on")
+    assert prober.time - begun < 10.0
+
+
+def test_empty_batches_are_unknown(simulate: Simulate) -> None:
+    """A prober that returns nothing at all gets no verdict out of it."""
+    prober = simulate(lambda _: "east")
+    prober.silent = True
+    with pytest.raises(CannotTell, match="no observation"):
+        eventually(prober, FAR, within=1.0, name="the far cluster answers")
+
+
+def test_another_prober_in_between_is_refused(simulate: Simulate) -> None:
+    """Its rows would be judged with ours; the case is aborted as unknown, live and stored."""
+    prober = simulate(lambda at: "west" if at >= 1.0 else "east")
+    prober.intruder = True
+    with pytest.raises(CannotTell, match="another prober"):
+        eventually(prober, FAR, within=10.0, name="the far cluster answers")
+    assert check(load(prober.recorder.path)).verdict is Verdict.UNKNOWN
+
+
+def test_including_waits_for_the_one(simulate: Simulate) -> None:
+    """Every answer counts, and one of the row comes from afar."""
+    prober = simulate(lambda at: "west" if at >= 3.0 and int(at / STEP) % 3 == 0 else "east")
+    taken = eventually(prober, Match(outcome=Outcome.REACHED), including=FAR, within=10.0, name="both answer")
+    assert 1.5 < taken < 3.3

@@ -1,0 +1,222 @@
+"""What is put into the clusters is filled in safely, allowed everywhere, named as ours; and how a sweep is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from meshproof.clusters.fleet import Cluster, ClusterSpec, Dialect, Fleet, FleetSpec
+from meshproof.fixtures import sweep as sweep_module
+from meshproof.fixtures import workloads
+from meshproof.fixtures.clock import RunClock
+from meshproof.fixtures.echo import REPLICAS, Workload, annotation, reached, reached_outside
+from meshproof.fixtures.history import Answerer, CaseHeader, Observation, Recorder, Source
+from meshproof.fixtures.outcomes import Outcome
+from meshproof.fixtures.probes import Sender, Target
+from meshproof.fixtures.sweep import Sweep, take_sweep
+from meshproof.fixtures.verdicts import PromiseBroken
+from meshproof.fixtures.waits import eventually
+from meshproof.fixtures.workloads import (
+    MANAGED_BY,
+    RUN_LABEL,
+    Pod,
+    Removals,
+    WorkloadError,
+    fill,
+    is_ready,
+    labelled,
+    namespace_name,
+    read_manifest,
+)
+
+MANIFEST = Path(__file__).parent.parent / "conformance" / "test_discovery.yaml"
+VALUES = {
+    "traffic_program": "print('${cluster}')",
+    "global_annotations": {"service.cilium.io/global": "true"},
+    "replicas": 2,
+    "image": "python:3.13-slim",
+    "cluster": "east",
+}
+OBJECTS = fill(list(read_manifest(MANIFEST)), VALUES)
+PODS = [placed["spec"]["template"]["spec"] for placed in OBJECTS if placed["kind"] == "Deployment"]
+
+
+def test_a_value_is_put_in_whole_and_never_read_again() -> None:
+    """A scalar that is one name becomes the value with its type; names inside the value stay as they are."""
+    by_kind = {(placed["kind"], placed["metadata"]["name"]): placed for placed in OBJECTS}
+    assert by_kind["ConfigMap", "traffic"]["data"]["traffic.py"] == "print('${cluster}')"
+    assert by_kind["Deployment", "echo"]["spec"]["replicas"] == 2
+    assert by_kind["Service", "echo"]["metadata"]["annotations"] == {"service.cilium.io/global": "true"}
+    assert fill("echo-${cluster}", {"cluster": "a: b\n- c"}) == "echo-a: b\n- c"
+
+
+def test_a_name_without_a_value_is_refused() -> None:
+    """A misspelt name never reaches a cluster."""
+    with pytest.raises(WorkloadError, match="nothing is given for"):
+        fill({"a": ["${clutser}"]}, VALUES)
+
+
+def test_a_kind_that_is_not_placed_is_refused(tmp_path: Path) -> None:
+    """A manifest may hold only the kinds the suite creates and removes."""
+    (tmp_path / "m.yaml").write_text("kind: Secret\nmetadata: {name: x}\n")
+    with pytest.raises(WorkloadError, match="kind Secret"):
+        read_manifest(tmp_path / "m.yaml")
+
+
+@pytest.mark.parametrize("pod", PODS, ids=["echo", "client"])
+def test_pods_satisfy_pod_security_restricted(pod: dict[str, Any]) -> None:
+    """Every pod of the suite is admitted where PodSecurity restricted is enforced, and knows no API token."""
+    assert pod["securityContext"] == {
+        "runAsNonRoot": True,
+        "runAsUser": 65534,
+        "runAsGroup": 65534,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["enableServiceLinks"] is False
+    assert not {"hostNetwork", "hostPID", "hostIPC"}.intersection(pod)
+    assert [set(volume) - {"name"} for volume in pod["volumes"]] == [{"configMap"}]
+    for container in pod["containers"]:
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert not [port for port in container["ports"] if "hostPort" in port]
+
+
+def test_what_we_place_is_labelled_as_ours() -> None:
+    """Objects and the pods they make carry the manager and the run; their own labels stay."""
+    deployment = next(placed for placed in OBJECTS if placed["kind"] == "Deployment")
+    own = labelled(deployment, {MANAGED_BY: "meshproof", RUN_LABEL: "r1"})
+    assert own["metadata"]["labels"] == {MANAGED_BY: "meshproof", RUN_LABEL: "r1"}
+    assert own["spec"]["template"]["metadata"]["labels"] == {"app": "echo", MANAGED_BY: "meshproof", RUN_LABEL: "r1"}
+    assert "labels" not in deployment["metadata"]
+
+
+@pytest.mark.parametrize("slug", ["DISC-04[east-west]", "x" * 90, "a" * 36 + "-" * 20])
+def test_a_namespace_name_is_a_dns_label(slug: str) -> None:
+    """Whatever a case is called, its namespace is a valid name that begins with the run."""
+    name = namespace_name("20261122043500-ab12", slug)
+    assert len(name) <= 63
+    assert name.replace("-", "").isalnum()
+    assert name.startswith("mp-20261122043500-ab12-")
+    assert name == name.lower().strip("-")
+
+
+@pytest.mark.parametrize(
+    ("conditions", "deleted", "ready"),
+    [
+        ([("Ready", "True")], None, True),
+        ([("Ready", "False")], None, False),
+        ([("Ready", "True")], "now", False),
+        (None, None, False),
+    ],
+)
+def test_a_pod_on_its_way_out_is_not_ready(
+    conditions: list[tuple[str, str]] | None, deleted: str | None, ready: bool
+) -> None:
+    """Ready means the condition says so and nobody has deleted the pod."""
+    told = None if conditions is None else [SimpleNamespace(type=kind, status=status) for kind, status in conditions]
+    pod = SimpleNamespace(metadata=SimpleNamespace(deletion_timestamp=deleted), status=SimpleNamespace(conditions=told))
+    assert is_ready(pod) is ready
+
+
+def test_a_namespace_that_stays_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be deleted, and what does not go in time, comes back as sentences; what goes is silent."""
+    monkeypatch.setattr(workloads, "_delete", lambda cluster, namespace: "403 Forbidden" if cluster.name == "b" else "")
+    monkeypatch.setattr(workloads, "_gone", lambda cluster, namespace: cluster.name != "b")
+    removals = Removals()
+    removals.remove(FLEET.clusters, "mp-x")
+    told = removals.wait(within=0.0)
+    assert [("cluster b" in sentence, "mp-x" in sentence) for sentence in told] == [(True, True)] * 2
+    assert removals.wait(within=0.0) == ()
+
+
+def test_a_dialect_without_a_word_says_so() -> None:
+    """Asking a dialect for what it cannot express is an error, not a silent no-op."""
+    assert annotation(Dialect.LEGACY, "shared") == "io.cilium/shared-service"
+    with pytest.raises(WorkloadError, match="no annotation"):
+        annotation(Dialect.FLEET, "shared")
+
+
+def _cluster(name: str, id: int) -> Cluster:
+    return Cluster(ClusterSpec(name, id, 2, "10.1.0.0/24", "10.2.0.0/16", "172.20.0.0/16"), name, Path("none"))
+
+
+def _workload(names: Sequence[str]) -> Workload:
+    clusters = tuple(_cluster(name, id) for id, name in enumerate(names, 1))
+    spec = FleetSpec("paper", "paper", "paper", "cilium", tuple(c.spec for c in clusters), Path("paper.yaml"))
+    places = [(name, number) for name in names for number in range(REPLICAS)]
+    pods = [Pod(n, f"{n}-{i}", "ns", f"echo-{i}", f"{n}-{i}", f"10.{n}.{i}", "echo") for n, i in places]
+    pods += [Pod(n, f"{n}-1", "ns", "client", f"{n}-c", f"10.{n}.9", "client") for n in names]
+    return Workload(Fleet(spec, clusters, Path()), Dialect.CILIUM, "ns", tuple(pods), 0.0)
+
+
+FLEET = _workload(["a", "b", "c"]).fleet
+
+
+def test_a_share_is_counted_in_ready_backends() -> None:
+    """Of three clusters with two backends each every one has a third; one that loses a backend has less."""
+    workload = _workload(["a", "b", "c"])
+    assert workload.share(FLEET["b"]) == pytest.approx(1 / 3)
+    lame = replace(workload, pods=tuple(pod for pod in workload.pods if pod.uid != "b-0"))
+    assert lame.share(FLEET["b"]) == pytest.approx(1 / 5)
+
+
+def test_matches_name_the_clusters() -> None:
+    """`reached` is an answer, of one cluster or of any; `reached_outside` is an answer of any other."""
+    assert reached().cluster is None
+    assert reached(FLEET["a"]).cluster == "a"
+    assert reached_outside(FLEET["a"]).not_cluster == "a"
+
+
+def _mesh_that_forgets(*silent: str, clock: RunClock) -> Any:
+    """Stands in for `probe_all`: all clusters but the silent ones answer the service in turn, pods for themselves."""
+
+    def probe_all(senders: Sequence[Sender], count: int, *_: object) -> list[list[Observation]]:
+        answerers = [name for name in "abc" if name not in silent]
+        return [
+            [
+                _answer(sender, target, clock.now(), sender.source.cluster if at else answerers[n % len(answerers)])
+                for n in range(count)
+                for at, target in enumerate(sender.targets)
+            ]
+            for sender in senders
+        ]
+
+    return probe_all
+
+
+def _answer(sender: Sender, to: Target, now: float, by: str) -> Observation:
+    source = Source(sender.source.cluster, sender.source.node, sender.source.name)
+    answerer = Answerer(by, f"{by}-1", "ns", "echo", "uid", "10.0.0.1")
+    return Observation(source, str(to), now, now, now, Outcome.REACHED, answerer)
+
+
+@pytest.mark.parametrize("silent", [(), ("c",)])
+def test_a_sweep_is_judged_pair_by_pair(
+    silent: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each case replays its slice into its own history: a cluster that never answers fails its pairs and no other."""
+    clock = RunClock()
+    monkeypatch.setattr(sweep_module, "probe_all", _mesh_that_forgets(*silent, clock=clock))
+    answers = take_sweep(_workload(["a", "b", "c"]), 0.2, clock)
+    failed = set()
+    for near, far in FLEET.pairs():
+        id = f"DISC-01[{near.name}-{far.name}]"
+        header = CaseHeader(id, "DISC-01", (near.name, far.name), "cilium", 7, "paper")
+        with Recorder(tmp_path / f"{id}.jsonl", clock, header) as recorder:
+            sweep = Sweep(answers, recorder, clock)
+            eventually(sweep.own_pods(far), reached(far), since=0.0, within=0.2, in_a_row=3, name="c", role="control")
+            asked = sweep.requests(near)
+            try:
+                eventually(asked, reached(), including=reached(far), since=0.0, within=0.2, in_a_row=35, name="f")
+            except PromiseBroken:
+                failed.add((near.name, far.name))
+    assert failed == {(near.name, far.name) for near, far in FLEET.pairs() if far.name in silent}
