@@ -149,15 +149,15 @@ def test_without_a_fleet_the_plugin_only_adds_its_option(pytester: pytest.Pytest
         import sys
         def test_mine(pair):
             assert pair == 1
-            ours = [name for name in sys.modules if name.startswith("meshproof.fixtures.")]
-            assert ours == ["meshproof.fixtures.plugin"]
+            ours = {name for name in sys.modules if name.startswith("meshproof.fixtures.")}
+            assert ours == {"meshproof.fixtures.hooks", "meshproof.fixtures.plugin"}
     """)
     pytester.runpytest_subprocess("--seed", "7").assert_outcomes(passed=1)
     assert not (pytester.path / "runs").exists()
 
 
 def test_the_plugin_is_cheap_to_import() -> None:
-    """What every pytest run on the machine imports is no module beside the plugin itself and what pytest has loaded."""
+    """What every pytest run on the machine imports is the plugin, its hooks and what pytest has loaded anyway."""
     code = (
         "import pytest, sys; before = set(sys.modules); import meshproof.fixtures.plugin;"
         "print(sorted(set(sys.modules) - before))"
@@ -167,6 +167,7 @@ def test_the_plugin_is_cheap_to_import() -> None:
     assert "yaml" not in printed
     assert [name for name in eval(printed) if name.startswith("meshproof.")] == [
         "meshproof.fixtures",
+        "meshproof.fixtures.hooks",
         "meshproof.fixtures.plugin",
     ]
 

@@ -196,11 +196,7 @@ def test_plain_pytest_writes_the_reports_and_prints_the_page(pytester: pytest.Py
     pytester.makeconftest(
         """
         from pathlib import Path
-        from meshproof.fixtures import hooks, results
-
-        def pytest_addhooks(pluginmanager):
-            if not hasattr(pluginmanager.hook, "pytest_meshproof_run_finished"):
-                pluginmanager.add_hookspecs(hooks)
+        from meshproof.fixtures import results
 
         def pytest_sessionfinish(session):
             run = results.load(Path("run"))

@@ -113,6 +113,13 @@ def write_kubeconfig(path: Path, content: dict[str, Any]) -> None:
     pki.write_secret(path, json.dumps(content, indent=1).encode())
 
 
+def write_merged_kubeconfig(directory: Path, names: list[str]) -> None:
+    """`all`, beside one file per cluster: every cluster's context, the first one current."""
+    parts = [json.loads((directory / name).read_text()) for name in names]
+    lists = {key: [part[key][0] for part in parts] for key in ("clusters", "users", "contexts")}
+    write_kubeconfig(directory / "all", {**parts[0], **lists})
+
+
 def etcd(binaries: Binaries, data: Path) -> list[str]:
     client, peer = "http://127.0.0.1:2379", "http://127.0.0.1:2380"
     return [

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from meshproof.clusters import fleetfile
-from meshproof.clusters.embedded import bringup, fabric, netns, pki
+from meshproof.clusters.embedded import bringup, controlplane, fabric, netns, pki
 from meshproof.clusters.embedded.binaries import find
 from meshproof.clusters.embedded.processes import Keeper
 
@@ -118,6 +118,8 @@ def _bring_up(context: bringup.Context, status: Status) -> None:
     if errors:
         status.phase("failed", "; ".join(errors))
     else:
+        names = [cluster.name for cluster in context.spec.clusters]
+        controlplane.write_merged_kubeconfig(context.directory / "kubeconfig", names)
         status.step("ready")
         status.phase("ready", f"{len(context.spec.clusters)} clusters")
 
