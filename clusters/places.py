@@ -36,7 +36,7 @@ def fleet_directory(name: str) -> Path:
 def _place(own: str, xdg: str, below_home: Path) -> Path:
     """The XDG rules: an empty variable counts as unset, and a relative XDG path is ignored."""
     if chosen := os.environ.get(own):
-        return Path(chosen).absolute()
+        return Path(chosen).resolve()
     shared = Path(os.environ.get(xdg, ""))
     root = shared if shared.is_absolute() else Path.home() / below_home
     return root / "meshproof"

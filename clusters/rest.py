@@ -12,6 +12,7 @@ import socket
 import ssl
 import threading
 import time
+import traceback
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -28,6 +29,7 @@ PATCH_TYPES = {
 }
 WATCH_SECONDS = 120
 RECONNECT_SECONDS = 0.25
+TELL_AGAIN_SECONDS = 1.0
 # A peer that vanishes without a FIN is noticed in about ten seconds, not at the watch's end.
 KEEPALIVE = [
     *urllib3.connection.HTTPConnection.default_socket_options,
@@ -39,7 +41,7 @@ KEEPALIVE = [
 
 
 class ApiError(Exception):
-    """The API server answered with an error, or did not answer (`status` 0)."""
+    """The API server answered with an error, or did not answer in a way that can be read (`status` 0)."""
 
     def __init__(self, status: int, reason: str, message: str) -> None:
         super().__init__(f"{status} {reason}: {message}")
@@ -99,8 +101,8 @@ class Api:
                 if response.status >= 400:
                     raise _error(response.status, response.read())
                 for line in _lines(response):
-                    event: Object = json.loads(line)
-                    if event["type"] == "ERROR":
+                    event = _decoded(line)
+                    if event.get("type") == "ERROR":
                         status = event["object"]
                         raise ApiError(status.get("code", 0), status.get("reason", ""), status.get("message", ""))
                     yield event
@@ -132,8 +134,7 @@ class Api:
             raise ApiError(0, "Unreachable", str(error)) from error
         if response.status >= 400:
             raise _error(response.status, response.data)
-        answer: Object = json.loads(response.data)
-        return answer
+        return _decoded(response.data)
 
 
 class Mirror:
@@ -141,6 +142,7 @@ class Mirror:
 
     `on_change(type, object)` is called from that thread with ADDED, MODIFIED or DELETED, and with
     SYNCED (and an empty object) after each full list. An unreachable API server keeps the last copy.
+    A change that `on_change` raised on is put back, its traceback printed, and is told again after a new list.
     """
 
     def __init__(
@@ -158,6 +160,7 @@ class Mirror:
         self._items: dict[Key, Object] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
+        self._untold = False
         self._thread = threading.Thread(target=self._run, name=f"mirror {path}", daemon=True)
 
     def start(self) -> Mirror:
@@ -176,28 +179,34 @@ class Mirror:
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
+                self._untold = False
                 version = self._list()
-                while not self._stop.is_set():
+                while not self._stop.is_set() and not self._untold:
                     version = self._follow(version)
+                if self._untold:
+                    self._stop.wait(TELL_AGAIN_SECONDS)
             except ApiError:
                 self._stop.wait(RECONNECT_SECONDS)
+            except Exception:  # noqa: BLE001 - an object we cannot read must not leave a stale copy that looks alive
+                traceback.print_exc()
+                self._stop.wait(TELL_AGAIN_SECONDS)
 
     def _list(self) -> str:
         answer = self._api.get(self._path, **self._query)
         fresh = {key_of(item): item for item in answer.get("items") or []}
         with self._lock:
-            before, self._items = self._items, fresh
+            before, self._items = self._items, dict(fresh)
         for key, item in fresh.items():
             old = before.get(key)
             if old is None:
-                self._on_change("ADDED", item)
+                self._tell("ADDED", item, None)
             elif _version(old) != _version(item):
-                self._on_change("MODIFIED", item)
+                self._tell("MODIFIED", item, old)
         for key in before.keys() - fresh.keys():
-            self._on_change("DELETED", before[key])
+            self._tell("DELETED", before[key], before[key])
         self.synced.set()
-        self._on_change("SYNCED", {})
-        return str(answer["metadata"]["resourceVersion"])
+        self._tell("SYNCED", {}, None)
+        return _version(answer)
 
     def _follow(self, version: str) -> str:
         started = time.monotonic()
@@ -207,16 +216,31 @@ class Mirror:
             if event["type"] == "BOOKMARK":
                 continue
             with self._lock:
+                before = self._items.get(key_of(item))
                 if event["type"] == "DELETED":
                     self._items.pop(key_of(item), None)
                 else:
                     self._items[key_of(item)] = item
-            self._on_change(event["type"], item)
-            if self._stop.is_set():
+            self._tell(event["type"], item, before)
+            if self._stop.is_set() or self._untold:
                 break
         if time.monotonic() - started < RECONNECT_SECONDS:
             self._stop.wait(RECONNECT_SECONDS)  # a server that ends watches at once must not be hammered
         return version
+
+    def _tell(self, kind: str, item: Object, before: Object | None) -> None:
+        """Call the listener; what it could not take is as it was `before`, so that the next list tells it again."""
+        try:
+            self._on_change(kind, item)
+        except Exception:  # noqa: BLE001 - a fault of the listener must not end the mirror and leave its copy stale
+            traceback.print_exc()
+            self._untold = True
+            if item:
+                with self._lock:
+                    if before is None:
+                        self._items.pop(key_of(item), None)
+                    else:
+                        self._items[key_of(item)] = before
 
 
 def key_of(item: Object) -> Key:
@@ -237,9 +261,19 @@ def _lines(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
         yield from (line for line in whole if line)
 
 
-def _error(status: int, body: bytes) -> ApiError:
+def _decoded(body: bytes) -> Object:
     try:
         answer = json.loads(body)
-        return ApiError(status, answer.get("reason", ""), answer.get("message", ""))
     except ValueError:
-        return ApiError(status, "", body[:200].decode(errors="replace"))
+        answer = None
+    if not isinstance(answer, dict):
+        raise ApiError(0, "Unreadable", body[:200].decode(errors="replace"))
+    return answer
+
+
+def _error(status: int, body: bytes) -> ApiError:
+    try:
+        answer = _decoded(body)
+    except ApiError as unreadable:
+        return ApiError(status, "", unreadable.message)
+    return ApiError(status, answer.get("reason", ""), answer.get("message", ""))

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from meshproof.clusters import fleetfile
 from meshproof.clusters.embedded.provider import EmbeddedProvider, processes_of
-from meshproof.clusters.fleet import Fleet
+from meshproof.clusters.fleet import EnvironmentUnfit, Fleet, FleetSpec
 from meshproof.clusters.places import fleet_directory
 
 SAMPLES = 3
@@ -61,13 +61,18 @@ def main() -> int:
     options = parser.parse_args()
     print(machine(), flush=True)
     figures: list[Figure] = []
-    for figure in measure(options.fleet or FLEETS, options.samples, cold=options.cold):
-        print(figure, flush=True)
-        figures.append(figure)
-    path = Path("runs") / f"bench-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps({"machine": machine(), "figures": [asdict(figure) for figure in figures]}, indent=1))
-    print(path)
+    try:
+        for figure in measure(options.fleet or FLEETS, options.samples, cold=options.cold):
+            print(figure, flush=True)
+            figures.append(figure)
+    except EnvironmentUnfit as unfit:
+        print(f"bench: {unfit}", file=sys.stderr)
+        return 10
+    finally:  # what was measured is kept, whatever went wrong after it
+        path = Path("runs") / f"bench-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps({"machine": machine(), "figures": [asdict(figure) for figure in figures]}, indent=1))
+        print(path)
     return 0
 
 
@@ -93,6 +98,7 @@ def measure(fleets: tuple[str, ...] | list[str], samples: int, *, cold: bool) ->
 def _fleet(name: str, samples: int) -> Iterator[Figure]:
     spec = fleetfile.load(fleetfile.resolve(name))
     provider = EmbeddedProvider()
+    _refuse_somebody_elses(provider, spec)
     ups, downs, memory, idle = [], [], [], []
     for _ in range(samples):
         began = time.monotonic()
@@ -112,6 +118,12 @@ def _fleet(name: str, samples: int) -> Iterator[Figure]:
     yield Figure(f"down, {len(spec.clusters)} clusters", "s", tuple(downs), None, f"meshproof down {name}")
 
 
+def _refuse_somebody_elses(provider: EmbeddedProvider, spec: FleetSpec) -> None:
+    """A fleet that is up would be measured as up in no time, and taken down under its owner."""
+    if (phase := provider.status(spec.name).phase) in ("starting", "ready"):
+        raise EnvironmentUnfit(f"fleet {spec.name!r} is {phase}; take it down first: meshproof down {spec.name}")
+
+
 def _warm_conformance() -> Figure:
     command = [sys.executable, "-m", "meshproof", "run", "conformance", "--fleet", "two"]
     seconds = _seconds(lambda: subprocess.run(command, stdout=subprocess.DEVNULL, check=True))
@@ -129,11 +141,14 @@ def _cold_conformance() -> Figure:
             for name in ("MESHPROOF_CACHE", "GOCACHE", "GOMODCACHE", "PIP_CACHE_DIR", "MESHPROOF_STATE")
         }
         environment = {**os.environ, **caches, "GOFLAGS": "-modcacherw"}
-        seconds = _seconds(
-            lambda: subprocess.run(
-                ["make", "conformance"], cwd=folder / "clone", env=environment, timeout=COLD_SECONDS_MAX, check=True
+        try:
+            seconds = _seconds(
+                lambda: subprocess.run(
+                    ["make", "conformance"], cwd=folder / "clone", env=environment, timeout=COLD_SECONDS_MAX, check=True
+                )
             )
-        )
+        finally:  # before its state directory goes: a fleet that the clone left would never be found again
+            subprocess.run([sys.executable, "-m", "meshproof", "down", "--all"], env=environment, check=False)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return Figure("cold clone to verdict", "s", (seconds,), 420.0, "make conformance (clean clone, empty caches)")

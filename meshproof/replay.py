@@ -10,6 +10,7 @@ Limits: this shows that verdict and history belong together, not that the histor
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -95,6 +96,8 @@ def replay_case(run_dir: Path, case: CaseResult) -> Replayed:
     judgement = check(history)
     again = judgement.verdict.value
     if judgement.verdict is case.verdict:
+        if case.history_sha256 not in ("", hashlib.sha256(path.read_bytes()).hexdigest()):
+            return _not_recomputed(case.id, stored, f"{case.history} is not the file its verdict was made from")
         elsewhere = f"for another reason; stored: {case.reason}; of the history alone: {judgement.reason}"
         return Replayed(case.id, stored, again, Comparison.SAME, "" if case.reason == judgement.reason else elsewhere)
     if case.verdict is Verdict.OBSERVED and judgement.verdict is not Verdict.FAILED:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+LINES_SHOWN = 8
 WATCHED = ("/etc", "/run", "/var/lib", "/tmp", "/var/tmp")  # compared, never written
 COUNTING_DOWN = frozenset({"valid_life_time", "preferred_life_time", "expires", "used", "age"})
 
@@ -31,13 +32,16 @@ class Machine:
         for aspect, before in self.aspects.items():
             after = later.aspects[aspect]
             if before != after:
-                found[aspect] = {"gone": sorted(before - after), "new": sorted(after - before)}
+                found[aspect] = {"gone": _some(before - after), "new": _some(after - before)}
         return found
+
+
+def _some(lines: frozenset[str]) -> list[str]:
+    return [line[:200] for line in sorted(lines)[:LINES_SHOWN]]
 
 
 def look(leave_out: Iterable[Path] = ()) -> Machine:
     """The machine now. `leave_out` are folders that other work may change meanwhile."""
-    skip = {str(path.resolve()) for path in leave_out}
     return Machine(
         {
             "links": _ip("-d", "link"),
@@ -50,7 +54,7 @@ def look(leave_out: Iterable[Path] = ()) -> Machine:
             "nft": _nft(),
             "mounts": frozenset(Path("/proc/self/mountinfo").read_text().splitlines()),
             "processes": _processes(),
-            "files": frozenset(_files(skip)),
+            "files": _files(leave_out),
         }
     )
 
@@ -77,45 +81,45 @@ def _namespaces() -> frozenset[str]:
     """Names `ip netns` shows, and every network, PID and mount namespace some process is in."""
     named = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout.splitlines()
     held = set()
+    for entry in _living():
+        for kind in ("net", "pid", "mnt"):
+            try:
+                held.add(os.readlink(entry / "ns" / kind))
+            except OSError:
+                continue  # it has ended meanwhile
+    return frozenset([*named, *held])
+
+
+def _living() -> Iterator[Path]:
+    """Every process that is no zombie: how soon the dead are collected is the machine's first process's affair."""
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
-            for kind in ("net", "pid", "mnt"):
-                try:
-                    held.add(os.readlink(entry / "ns" / kind))
-                except OSError:
-                    continue  # the process ended, or is a zombie
-    return frozenset([*named, *held])
+            try:
+                state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+            except OSError:
+                continue
+            if state != "Z":
+                yield entry
 
 
 def _processes() -> frozenset[str]:
     found = set()
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
+    for entry in _living():
         try:
             command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
             status = (entry / "stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        zombie = status[0] == "Z"
-        if command and not zombie:
+        if command:
             found.add(f"{entry.name} {status[19]} {command}")
     return frozenset(found)
 
 
-def _files(skip: set[str]) -> Iterable[str]:
+def _files(skip: Iterable[Path]) -> frozenset[str]:
+    """Path, mode, size and time of every file, by `find` because a home folder may hold a quarter of a million."""
     home = Path.home()
-    skip = skip | {str(home / ".cache"), str(home / ".local" / "state" / "meshproof")}
-    for top in (*WATCHED, str(home)):
-        for folder, folders, files in os.walk(top):
-            folders[:] = [name for name in folders if os.path.join(folder, name) not in skip]
-            if folder in skip:
-                continue
-            for name in [*files, *folders]:
-                path = os.path.join(folder, name)
-                try:
-                    state = os.lstat(path)
-                except OSError:
-                    continue
-                size = state.st_size if name in files else 0
-                yield f"{path} {state.st_mode:o} {size} {state.st_mtime_ns if name in files else 0}"
+    left_out = [*skip, home / ".cache", home / "go" / "pkg", home / ".local" / "state" / "meshproof"]
+    unseen = [word for path in left_out for word in ("-path", str(path.resolve()), "-prune", "-o")]
+    what = ["(", "-type", "d", "-printf", r"%p %m\n", ")", "-o", "-printf", r"%p %m %s %T@\n"]
+    output = subprocess.run(["find", *WATCHED, str(home), *unseen, *what], capture_output=True, text=True).stdout
+    return frozenset(output.splitlines())

@@ -330,3 +330,12 @@ def test_matches(letter: str, match: Match, expected: bool | None) -> None:
 def test_the_gap_that_hides_grows_with_the_bound() -> None:
     """A quarter of it, from one second to five."""
     assert [longest_gap_seconds(bound) for bound in (0.1, 8.0, 600.0)] == [1.0, 2.0, 5.0]
+
+
+def test_a_workload_that_changed_under_the_case_is_unknown() -> None:
+    """A broken claim is no verdict on the network when our own pods died under it; without that it is failed."""
+    step = (row("eeeeeeeeeeee"), eventually())
+    assert check(history(step)).verdict is FAILED
+    disturbed = check(history(step, Event("disturbed", 5.0, {}, {"why": "west/echo-1 restarted"})))
+    assert disturbed.verdict is UNKNOWN
+    assert "west/echo-1 restarted" in disturbed.reason

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from collections.abc import Callable
@@ -153,6 +154,19 @@ def test_a_damaged_history_cannot_be_recomputed(tmp_path: Path, damage: str) -> 
     code, text = replayed(tmp_path)
     assert code == 11
     assert "NOT RECOMPUTED" in text
+
+
+def test_a_history_shortened_by_whole_lines_is_noticed(tmp_path: Path) -> None:
+    """The digest stored with a verdict tells that claims were cut off the end, though what is left passes too."""
+    stored_run(tmp_path, GOOD)
+    path = store(tmp_path, GOOD, [*history(GOOD), *history(GOOD)[1:61], history(GOOD)[-1] | {"over": [63, 122]}])
+    whole = replace(GOOD, history_sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    results.save(tmp_path, run(whole))
+    assert replayed(tmp_path)[0] == 0
+    store(tmp_path, GOOD, history(GOOD))
+    code, text = replayed(tmp_path)
+    assert code == 11
+    assert "is not the file its verdict was made from" in " ".join(text.split())
 
 
 def test_a_difference_outweighs_what_is_not_known(tmp_path: Path) -> None:

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from meshproof.clusters.fleet import Cluster, ClusterSpec, Dialect, Fleet, FleetSpec
+from meshproof.fixtures import echo as echo_module
 from meshproof.fixtures import sweep as sweep_module
 from meshproof.fixtures import workloads
 from meshproof.fixtures.clock import RunClock
-from meshproof.fixtures.echo import REPLICAS, Workload, annotation, reached, reached_outside
+from meshproof.fixtures.echo import REPLICAS, Workload, annotation, own_answers, reached, reached_outside
 from meshproof.fixtures.history import Answerer, CaseHeader, Observation, Recorder, Source
 from meshproof.fixtures.outcomes import Outcome
 from meshproof.fixtures.probes import Sender, Target
@@ -197,6 +198,51 @@ def _answer(sender: Sender, to: Target, now: float, by: str) -> Observation:
     source = Source(sender.source.cluster, sender.source.node, sender.source.name)
     answerer = Answerer(by, f"{by}-1", "ns", "echo", "uid", "10.0.0.1")
     return Observation(source, str(to), now, now, now, Outcome.REACHED, answerer)
+
+
+def test_an_answer_out_of_another_namespace_is_not_ours() -> None:
+    """An echo of another namespace, or of an earlier run, is `http-status` with its name; our own stays `reached`."""
+    [sender] = _workload(["a", "b"]).senders(FLEET["a"], (Target("echo.ns", 80, "http"),))
+    own = _answer(sender, sender.targets[0], 1.0, "b")
+    assert own.by is not None
+    foreign = replace(own, by=replace(own.by, namespace="mp-old", pod="echo-9"))
+    kept, told = own_answers(sender, [own, foreign])
+    assert kept == own
+    assert (told.outcome, told.by, told.due) == (Outcome.HTTP_STATUS, None, own.due)
+    assert "b/mp-old/echo-9" in told.detail
+
+
+@pytest.mark.parametrize("where", ["own pods", "service"])
+def test_a_sweep_is_not_met_by_another_namespace(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mesh that leads to the echo of another namespace shows nothing about this one, by name or by address."""
+    clock = RunClock()
+    honest = _mesh_that_forgets(clock=clock)
+
+    def astray(*arguments: Any) -> list[list[Observation]]:
+        rows = honest(*arguments)
+        return [[replace(r, by=replace(r.by, namespace="other")) for r in each if r.by is not None] for each in rows]
+
+    monkeypatch.setattr(sweep_module, "probe_all", astray)
+    answers = take_sweep(_workload(["a", "b", "c"]), 0.01, clock)
+    seen = answers.own_pods if where == "own pods" else answers.service
+    assert {row.outcome for rows in seen.values() for row in rows} == {Outcome.HTTP_STATUS}
+
+
+def test_what_became_of_the_pods_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pod that restarted, went or came since the workload was ready is named; the same pods are no news."""
+    workload = _workload(["a", "b"])
+    now = {name: [pod for pod in workload.pods if pod.cluster == name] for name in "ab"}
+    monkeypatch.setattr(echo_module, "pods_now", lambda cluster, namespace: tuple(now[cluster.name]))
+    assert workload.changed() == ""
+    now["a"][0] = replace(now["a"][0], restarts=1)
+    now["b"][0] = replace(now["b"][0], name="echo-9", uid="fresh")
+    assert workload.changed() == "b/echo-0 is gone; b/echo-9 is new; a/echo-0 restarted"
+
+
+def test_long_names_do_not_share_a_namespace() -> None:
+    """Two cases whose names differ only at the end have a namespace each."""
+    names = {namespace_name("20261122043500-ab12", f"DISC-04[{'x' * 40}-{far}]") for far in ("east", "west")}
+    assert len(names) == 2
 
 
 @pytest.mark.parametrize("silent", [(), ("c",)])

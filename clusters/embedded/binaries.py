@@ -37,6 +37,7 @@ from meshproof.clusters.places import cache_directory
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "coredns", "kubectl")
 
 _MULTICALL = Path(__file__).parent / "multicall"
+_LEAN = "-gcflags=all=-dwarf=false"  # makes no debug information that -s -w would drop: an eighth less to compile
 _MARKER = "complete.json"
 _GIB = 2**30
 _POLL_SECONDS = 0.2
@@ -90,7 +91,7 @@ class Recipe:
         major, minor, _ = self.kubernetes.removeprefix("v").split(".", 2)
         version = {"gitVersion": self.kubernetes, "gitMajor": major, "gitMinor": minor}
         stamps = " ".join(f"-X k8s.io/component-base/version.{name}={value}" for name, value in version.items())
-        return ["build", "-trimpath", "-buildvcs=false", "-v", "-ldflags", f"-s -w {stamps}"]
+        return ["build", "-trimpath", "-buildvcs=false", "-v", _LEAN, "-ldflags", f"-s -w {stamps}"]
 
     def digest(self) -> str:
         content = hashlib.sha256()

@@ -48,6 +48,9 @@ def cluster(context: Context, cluster: ClusterSpec, seconds_max: float) -> None:
     _until(
         deadline, api.ready, f"{cluster.name}: kube-apiserver is not ready; see logs/{cluster.name}/kube-apiserver.log"
     )
+    # Ready does not include the system namespaces, which a controller of the API server makes by and by.
+    system = "/api/v1/namespaces/kube-system"
+    _until(deadline, lambda: bool(api.get(system)), f"{cluster.name}: there is no namespace kube-system")
     context.step(f"{cluster.name} api")
     _start_controllers(context, cluster, credentials)
     manifests.create(api, manifests.load(NODE_MANIFESTS / "node-agent.yaml"))

@@ -90,14 +90,13 @@ def issue(cluster: ClusterSpec, directory: Path) -> Credentials:
 
 
 def kubeconfig(cluster: ClusterSpec, authority: pki.Authority, user: pki.Pair) -> dict[str, Any]:
-    """A kubeconfig whose one context is named after the cluster, with its data embedded."""
-    import base64
+    """A kubeconfig whose one context is named after the cluster.
 
-    def data(path: Path) -> str:
-        return base64.b64encode(path.read_bytes()).decode()
-
-    server = {"server": addresses.api_server(cluster), "certificate-authority-data": data(authority.ca)}
-    person = {"client-certificate-data": data(user.cert), "client-key-data": data(user.key)}
+    It names the fleet's key files instead of embedding them: Python clients write embedded keys to temporary
+    files, which a killed run leaves behind.
+    """
+    server = {"server": addresses.api_server(cluster), "certificate-authority": str(authority.ca)}
+    person = {"client-certificate": str(user.cert), "client-key": str(user.key)}
     return {
         "apiVersion": "v1",
         "kind": "Config",

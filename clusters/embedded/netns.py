@@ -31,7 +31,7 @@ def create(name: str) -> None:
     try:
         _in_thread(lambda: _unshare_and_bind(path))
     except BaseException:
-        path.unlink()
+        delete(name)  # it may be mounted already, and then cannot simply be unlinked
         raise
 
 

@@ -76,7 +76,8 @@ class Authority:
 
 def new_authority(directory: Path, name: str) -> Authority:
     """A fresh authority in `directory` (made 0700)."""
-    directory.mkdir(mode=0o700, parents=True)
+    directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # parents=True alone would ignore the mode
+    directory.mkdir(mode=0o700)
     key = ec.generate_private_key(ec.SECP256R1())
     subject = _subject(name)
     certificate = (
@@ -102,6 +103,7 @@ def write_secret(path: Path, content: bytes) -> None:
     """Write a file that only its owner may read, never readable by others even for a moment."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(descriptor, 0o600)  # one that was there keeps its mode otherwise
         file.write(content)
 
 

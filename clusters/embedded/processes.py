@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import threading
@@ -51,8 +52,8 @@ class Keeper:
         """Run `program` from now on. Raises OSError when it cannot be started the first time."""
         kept = _Kept(program)
         with self._lock:
-            self._kept[program.name] = kept
             self._spawn(kept)
+            self._kept[program.name] = kept
 
     def tend(self) -> None:
         """Reap whatever ended and restart what is due: call it from the main loop, several times a second."""
@@ -69,20 +70,34 @@ class Keeper:
             for kept in self._kept.values():
                 if kept.process is None and kept.due is not None and kept.due <= now:
                     kept.restarts += 1
-                    self._spawn(kept)
+                    self._respawn(kept)
 
     def _reap(self, pid: int) -> None:
         with self._lock:
             owner = next((kept for kept in self._kept.values() if kept.process and kept.process.pid == pid), None)
             if owner is None or owner.process is None:
-                os.waitpid(pid, 0)
+                # A child that could not execute its program was reaped by Popen, between our look and this lock.
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, os.WNOHANG)
                 return
             code = owner.process.wait()
             owner.process = None
             steady = time.monotonic() - owner.started > STEADY_SECONDS
             owner.failures = 0 if steady else owner.failures + 1
-            owner.due = time.monotonic() + BACKOFF_SECONDS[min(owner.failures, len(BACKOFF_SECONDS) - 1)]
+            self._postpone(owner)
         self._on_exit(owner.program.name, code, owner.restarts)
+
+    def _respawn(self, kept: _Kept) -> None:
+        """Nobody waits for a restart, so one that fails (no memory, no disk) is tried again, later and later."""
+        try:
+            self._spawn(kept)
+        except OSError as error:
+            print(f"{kept.program.name} cannot be started again: {error}", flush=True)
+            kept.failures += 1
+            self._postpone(kept)
+
+    def _postpone(self, kept: _Kept) -> None:
+        kept.due = time.monotonic() + BACKOFF_SECONDS[min(kept.failures, len(BACKOFF_SECONDS) - 1)]
 
     def _spawn(self, kept: _Kept) -> None:
         program = kept.program

@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from meshproof.clusters import fleetfile
-from meshproof.clusters.embedded import addresses, binaries, preflight
+from meshproof.clusters.embedded import addresses, binaries, occupied, preflight
 from meshproof.clusters.fleet import Cluster, EnvironmentUnfit, Fleet, FleetSpec, FleetStatus, Progress
-from meshproof.clusters.places import fleet_directory, state_directory
+from meshproof.clusters.places import cache_directory, fleet_directory, state_directory
 
 MARK = "MESHPROOF_FLEET_DIR"
 UP_SECONDS_MAX = 300.0
@@ -34,7 +34,7 @@ POLL_SECONDS = 0.05
 HEARTBEAT_SECONDS = 5.0
 LOG_LINES = 15
 # The supervisor looks the binaries up again and so needs what `binaries.find` reads.
-PASSED_ON = ("PATH", "HOME", "KUBEBUILDER_ASSETS", "MESHPROOF_CACHE", "XDG_CACHE_HOME")
+PASSED_ON = ("PATH", "HOME", "KUBEBUILDER_ASSETS")
 
 
 class EmbeddedProvider:
@@ -45,12 +45,14 @@ class EmbeddedProvider:
         if self.find(spec) is None:
             self._refuse_another(spec)
             preflight.require(spec, progress)  # before anything is created, the lock included
-        with _lock():
+        with _lock(progress) as waited:
             running = self.find(spec)
             if running is not None:
                 progress(f"fleet {spec.name!r} is already up")
                 return running
             self._refuse_another(spec)
+            if waited:
+                preflight.require(spec, progress)  # the machine may carry the fleet that was waited for
             directory = fleet_directory(spec.name)
             binaries.find(progress)
             if directory.exists():
@@ -111,7 +113,7 @@ class EmbeddedProvider:
 
 def processes_of(directory: Path) -> list[int]:
     """Pids of every process of this machine that carries the fleet's mark in its environment."""
-    mark = f"{MARK}={directory}".encode()
+    mark = os.fsencode(f"{MARK}={directory}")
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
@@ -122,9 +124,14 @@ def processes_of(directory: Path) -> list[int]:
 
 
 def _spawn(spec: FleetSpec, directory: Path) -> None:
-    directory.mkdir(mode=0o700, parents=True)
+    directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory.mkdir(mode=0o700)
     shutil.copyfile(spec.source, directory / "fleet.yaml")
     environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    # The supervisor starts in /, where a relative directory would be another one.
+    environment["MESHPROOF_CACHE"] = str(cache_directory())
+    if assets := environment.get("KUBEBUILDER_ASSETS"):
+        environment["KUBEBUILDER_ASSETS"] = os.path.abspath(assets)
     log = os.open(directory / "supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     host = os.open("/proc/self/ns/net", os.O_RDONLY)
     try:
@@ -162,6 +169,7 @@ def _await_ready(spec: FleetSpec, directory: Path, progress: Progress) -> None:
     """Follow the supervisor's report, telling each step once and a line every few seconds at least."""
     began = told_at = time.monotonic()
     told: set[str] = set()
+    alive = True
     while (now := time.monotonic()) - began < UP_SECONDS_MAX:
         status = _status(directory)
         for step in sorted(set(status.get("timings", {})) - told, key=lambda step: status["timings"][step]):
@@ -170,7 +178,9 @@ def _await_ready(spec: FleetSpec, directory: Path, progress: Progress) -> None:
             progress(f"  {status['timings'][step]:5.1f} s  {step}")
         if status.get("phase") == "ready":
             return
-        if status.get("phase") == "failed" or not processes_of(directory):
+        # A process shows no environment for the instant in which it executes another program: look twice.
+        was_alive, alive = alive, bool(processes_of(directory))
+        if status.get("phase") == "failed" or not (alive or was_alive):
             raise EnvironmentUnfit(f"fleet {spec.name!r} did not come up: {_why(directory, status)}")
         if now - told_at > HEARTBEAT_SECONDS:
             told_at = now
@@ -202,7 +212,10 @@ def _keep_logs(directory: Path) -> Path:
 def _why(directory: Path, status: dict[str, Any]) -> str:
     if status.get("phase") == "failed":
         return str(status["detail"])
-    lines = (directory / "supervisor.log").read_text(errors="replace").splitlines()[-LOG_LINES:]
+    try:
+        lines = (directory / "supervisor.log").read_text(errors="replace").splitlines()[-LOG_LINES:]
+    except FileNotFoundError:
+        return "it was taken down meanwhile"
     return "its supervisor ended" + ("; its last words: " + " | ".join(lines) if lines else "")
 
 
@@ -231,29 +244,46 @@ def _without_source(spec: FleetSpec) -> FleetSpec:
 def _clear(directory: Path) -> None:
     """End the fleet's processes and remove its directory. Its network and mounts go with its first process."""
     deadline = time.monotonic() + GONE_SECONDS_MAX
-    had_any = False
-    while pids := processes_of(directory):
-        had_any = True
-        for pid in pids:
+    struck: set[int] = set()
+    # One that is ending shows no environment any more, but has ended only when all that it started have.
+    while pids := processes_of(directory) or [pid for pid in struck if _runs(pid)]:
+        for pid in processes_of(directory):
+            struck.add(pid)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         if time.monotonic() > deadline:
             raise EnvironmentUnfit(f"processes {pids} of {directory} did not end within {GONE_SECONDS_MAX:.0f} s")
         time.sleep(POLL_SECONDS)
-    while had_any and _host_link_exists():
-        # The kernel takes a namespace apart in the background; its links are the last thing to go.
+    while (struck or directory.exists()) and _host_link_exists() and not occupied.living_fleets():
+        # The kernel takes a namespace apart in the background; its links are the last thing to go, also those of a
+        # fleet that died by itself a moment ago. With a living fleet the link is that one's.
         if time.monotonic() > deadline:
             raise EnvironmentUnfit(f"link {addresses.HOST_LINK} is still there; see `ip link`")
         time.sleep(POLL_SECONDS)
-    if directory.exists():
-        shutil.rmtree(directory)
+    while directory.exists():
+        with contextlib.suppress(FileNotFoundError):  # an `up` that ends just now clears away too
+            shutil.rmtree(directory)
+
+
+def _runs(pid: int) -> bool:
+    """Whether the process has not ended; one that only waits to be collected has."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except OSError:
+        return False
 
 
 @contextlib.contextmanager
-def _lock() -> Iterator[None]:
-    """One `up` at a time on this machine; a second one waits for the first."""
+def _lock(progress: Progress) -> Iterator[bool]:
+    """One `up` at a time with this state directory; a second one waits for the first, and is told that it did."""
     state = state_directory()
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     with open(state / "lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        waited = False
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress("waiting for another `meshproof up` to end")
+            fcntl.flock(file, fcntl.LOCK_EX)
+            waited = True
+        yield waited

@@ -7,6 +7,7 @@ from the fleet file in its directory and tells the world how it fares in `status
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -52,7 +53,8 @@ class Status:
     def exited(self, name: str, code: int, restarts: int) -> None:
         with self._lock:
             self._content["restarts"][name] = {"last_exit_code": code, "restarts": restarts + 1}
-            self._write()
+            with contextlib.suppress(OSError):  # a full disk must not end a fleet that is up
+                self._write()
         print(f"{name} exited with code {code}; it is started again", flush=True)
 
     def _write(self) -> None:
@@ -104,6 +106,12 @@ def _bring_up(context: bringup.Context, status: Status) -> None:
             traceback.print_exc()
             errors.append(f"{cluster_name}: {type(error).__name__}: {error}")
 
+    def conclude() -> None:
+        names = [cluster.name for cluster in context.spec.clusters]
+        controlplane.write_merged_kubeconfig(context.directory / "kubeconfig", names)
+        status.step("ready")
+        status.phase("ready", f"{len(names)} clusters")
+
     threads = [
         threading.Thread(
             target=guarded,
@@ -115,13 +123,10 @@ def _bring_up(context: bringup.Context, status: Status) -> None:
         thread.start()
     for thread in threads:
         thread.join()
+    if not errors:
+        guarded("all clusters", conclude)
     if errors:
         status.phase("failed", "; ".join(errors))
-    else:
-        names = [cluster.name for cluster in context.spec.clusters]
-        controlplane.write_merged_kubeconfig(context.directory / "kubeconfig", names)
-        status.step("ready")
-        status.phase("ready", f"{len(context.spec.clusters)} clusters")
 
 
 def private_mounts(directory: Path) -> None:

@@ -3,7 +3,7 @@
 exit codes: 0 all noticed, 1 one was missed or raised a false alarm, 11 could not tell, 10 unfit environment
 examples:
   meshproof prove
-  meshproof prove --fleet three --defect shared-ignored --seed 7"""
+  meshproof prove --fleet three --defect shared_ignored --seed 7"""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class Node:
     def assign(self, pod_range: str) -> None:
         """Told of spec.podCIDR; the route to it is made here."""
         if pod_range and pod_range != self.pod_range:
-            sandbox.route_range(pod_range, self.settings.address)
+            sandbox.route_range(pod_range, self.settings.address, self.settings.netns)
             self.pod_range = pod_range
 
     def take(self, wanted: str) -> tuple[str, str]:

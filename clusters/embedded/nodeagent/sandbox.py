@@ -13,6 +13,7 @@ import errno
 import hashlib
 import ipaddress
 import os
+import re
 import threading
 from collections import deque
 from collections.abc import Iterable
@@ -76,14 +77,25 @@ def remove(sandbox: Sandbox) -> None:
 
 def sweep(cluster: str, node_netns: Iterable[str]) -> None:
     """Remove every pod network of the cluster: an agent that starts has no pod yet."""
-    names = [name for name in os.listdir(netns.DIRECTORY) if name.startswith(f"{cluster}-p-")]
+    own = re.compile(rf"{re.escape(cluster)}-p-[0-9a-f]{{8}}")  # not the nodes of a cluster named <cluster>-p
+    names = [name for name in os.listdir(netns.DIRECTORY) if own.fullmatch(name)]
     for name in names:
         for node in node_netns:
             remove(Sandbox(name, node, "", ""))
 
 
-def route_range(pod_range: str, node_address: str) -> None:
-    """Send the node's pod range to the node, in the namespace of the caller (the fabric)."""
+def route_range(pod_range: str, node_address: str, node_netns: str) -> None:
+    """Send the node's pod range to the node, in the namespace of the caller (the fabric).
+
+    In the node's own namespace an address of the range that no pod has leads nowhere; without that, the node's
+    default route would send the packet back to the fabric, round and round.
+    """
+
+    def swallow() -> None:
+        with contextlib.closing(IPRoute()) as route:
+            route.route("replace", dst=pod_range, type="blackhole")
+
+    netns.inside(node_netns, swallow)
 
     def add() -> None:
         with contextlib.closing(IPRoute()) as route:

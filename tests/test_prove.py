@@ -1,0 +1,259 @@
+"""What an A/B/A says of a defect, and whose fleet it is said on; nothing is brought up and no case is run."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from meshproof import prove as module
+from meshproof.clusters import fleetfile
+from meshproof.clusters.fleet import EnvironmentUnfit, FleetSpec, Progress
+from meshproof.clusters.meshes.reference.defects import Defect, every
+from meshproof.fixtures.requirements import catalogue
+from meshproof.fixtures.verdicts import Verdict
+from meshproof.prove import Phase, Runner, Trial, judge, prove
+from tests.fake_provider import FakeProvider
+
+PAIR = "[east-west]"
+PROMISE = "the peer stops using the unshared backends"
+DEFECT = Defect("a-defect", "a bug", "DISC-04", PROMISE, ("DISC-01",), lambda pipeline: pipeline)
+TARGET, NEIGHBOUR = "DISC-04" + PAIR, "DISC-01" + PAIR
+PASSED, FAILED, UNKNOWN = Verdict.PASSED, Verdict.FAILED, Verdict.UNKNOWN
+
+
+def phase(
+    target: Verdict | None = PASSED, neighbour: Verdict | None = PASSED, expectation: str = PROMISE, name: str = "a"
+) -> Phase:
+    """A phase with these verdicts; None is a case that left none."""
+    found = {TARGET: target, NEIGHBOUR: neighbour}
+    return Phase(Path(name), {case: (verdict, expectation) for case, verdict in found.items() if verdict is not None})
+
+
+RED = phase(FAILED)
+
+
+@pytest.mark.parametrize(
+    ("before", "during", "after", "outcome", "why"),
+    [
+        (phase(), RED, phase(), "noticed", f"{TARGET} failed on {PROMISE!r}, and only while the defect was on"),
+        (phase(), phase(), phase(), "missed", f"{TARGET} is passed while the defect is on"),
+        (phase(), phase(Verdict.OBSERVED), phase(), "missed", f"{TARGET} is observed while the defect is on"),
+        (
+            phase(),
+            phase(FAILED, expectation="the owner still uses both"),
+            phase(),
+            "missed",
+            f"{TARGET} failed on 'the owner still uses both', not on {PROMISE!r}",
+        ),
+        (phase(), phase(UNKNOWN), phase(), "unknown", f"{TARGET} could not tell while the defect was on"),
+        (phase(), phase(None), phase(), "unknown", f"{TARGET} could not tell while the defect was on"),
+        (RED, RED, phase(), "false alarm", f"not green before the defect: {TARGET} failed"),
+        (phase(), RED, RED, "false alarm", f"not green after the defect: {TARGET} failed"),
+        (phase(neighbour=FAILED), RED, phase(), "false alarm", f"not green before the defect: {NEIGHBOUR} failed"),
+        (phase(UNKNOWN), RED, phase(), "unknown", f"not green before the defect: {TARGET} unknown"),
+        (phase(), RED, phase(neighbour=None), "unknown", f"not green after the defect: {NEIGHBOUR} unknown"),
+        (phase(UNKNOWN, FAILED), RED, phase(), "false alarm", "not green before the defect"),
+        (phase(), phase(FAILED, FAILED), phase(), "false alarm", f"must stay green but did not: {NEIGHBOUR} failed"),
+        (phase(), phase(FAILED, UNKNOWN), phase(), "unknown", f"must stay green but did not: {NEIGHBOUR} unknown"),
+        (phase(), phase(FAILED, None), phase(), "unknown", f"must stay green but did not: {NEIGHBOUR} unknown"),
+    ],
+    ids=[
+        "noticed",
+        "missed-green",
+        "missed-observed",
+        "missed-on-another-expectation",
+        "could-not-tell",
+        "left-no-verdict",
+        "red-before",
+        "red-after",
+        "neighbour-red-before",
+        "unknown-before",
+        "neighbour-not-reported-after",
+        "unknown-and-red-before",
+        "neighbour-red-during",
+        "neighbour-unknown-during",
+        "neighbour-not-reported-during",
+    ],
+)
+def test_what_an_a_b_a_says(before: Phase, during: Phase, after: Phase, outcome: str, why: str) -> None:
+    """Only green, red on the named expectation, and green again is noticed; `unknown` is never red."""
+    trial = judge(DEFECT, PAIR, before, during, after)
+    assert trial.outcome == outcome
+    assert trial.why.startswith(why)
+    assert trial.runs == ("a", "a", "a")
+
+
+def test_only_the_same_pairs_verdicts_count() -> None:
+    """Red between two other clusters is not noticed here."""
+    elsewhere = Phase(Path("a"), {"DISC-04[west-east]": (FAILED, PROMISE), NEIGHBOUR: (PASSED, "")})
+    assert judge(DEFECT, PAIR, phase(), elsewhere, phase()).outcome == "unknown"
+
+
+def test_the_green_after_one_defect_is_the_green_before_the_next() -> None:
+    """Each case's last healthy verdict counts, also that of a case which the phase between did not run."""
+    merged = module._merged(phase(PASSED, FAILED, name="a"), phase(UNKNOWN, None, name="b"))
+    assert (merged.verdict(TARGET), merged.verdict(NEIGHBOUR), merged.folder) == (UNKNOWN, FAILED, Path("b"))
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "code"),
+    [
+        (["noticed", "noticed"], 0),
+        (["noticed", "missed"], 1),
+        (["false alarm"], 1),
+        (["unknown", "missed"], 1),
+        (["noticed", "unknown"], 11),
+    ],
+)
+def test_the_exit_code_and_the_matrix(tmp_path: Path, outcomes: list[str], code: int) -> None:
+    """Missed or false alarm is 1, else anything unknown 11; the matrix holds every trial, readable without us."""
+    trials = [Trial(f"d{number}", "DISC-04", PROMISE, each, "why", ("a", "b")) for number, each in enumerate(outcomes)]
+    told: list[str] = []
+    assert module._conclude(trials, tmp_path, 7, "east-west", told.append) == code
+    document = yaml.safe_load((tmp_path / "prove.yaml").read_text())
+    assert [trial["outcome"] for trial in document["trials"]] == outcomes
+    assert sum(document["summary"].values()) == len(outcomes)
+    assert document["seed"] == 7
+    assert "prove.yaml" in told[-1]
+
+
+def test_every_defect_names_what_there_is() -> None:
+    """A defect's requirement, and those it leaves green, are in the catalogue and are not the same."""
+    for defect in every():
+        assert {defect.requirement, *defect.stays_green} <= set(catalogue())
+        assert defect.requirement not in defect.stays_green
+        assert defect.expectation
+
+
+# --- whose fleet it is ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def spec() -> FleetSpec:
+    return fleetfile.load(fleetfile.FLEETS / "two.yaml")
+
+
+@pytest.fixture
+def provider(monkeypatch: pytest.MonkeyPatch) -> FakeProvider:
+    fake = FakeProvider()
+    fake.asked = []
+    monkeypatch.setattr(module, "EmbeddedProvider", lambda: fake)
+    return fake
+
+
+@pytest.fixture
+def tried(monkeypatch: pytest.MonkeyPatch) -> list[Runner]:
+    """The runners that trials were made with; every trial is noticed."""
+    seen: list[Runner] = []
+
+    def try_all(fleet: object, chosen: list[Defect], runner: Runner, progress: Progress) -> list[Trial]:
+        seen.append(runner)
+        return [Trial(each.name, each.requirement, each.expectation, "noticed", "why", ()) for each in chosen]
+
+    monkeypatch.setattr(module, "_try_all", try_all)
+    return seen
+
+
+def quiet(line: str) -> None:
+    """Progress that nobody reads."""
+
+
+def test_an_unknown_defect_is_refused_before_anything_is_done(
+    provider: FakeProvider, spec: FleetSpec, tmp_path: Path
+) -> None:
+    """A defect's name that does not exist is told with those that do, and no fleet is touched."""
+    with pytest.raises(EnvironmentUnfit, match=r"unknown defect no-such-thing; known: .*shared_ignored"):
+        prove(spec, ["shared_ignored", "no-such-thing"], 7, tmp_path / "runs", quiet)
+    assert provider.asked == []
+    assert not (tmp_path / "runs").exists()
+
+
+def test_another_mesh_has_no_defects_of_ours(provider: FakeProvider, spec: FleetSpec, tmp_path: Path) -> None:
+    """Defects are the reference mesh's; any other is refused before anything is done."""
+    with pytest.raises(EnvironmentUnfit, match="this fleet's mesh is 'cilium'"):
+        prove(replace(spec, mesh="cilium"), [], 7, tmp_path, quiet)
+    assert provider.asked == []
+
+
+@pytest.mark.parametrize(
+    ("phase", "asked"),
+    [("absent", ["up", "down two"]), ("dead", ["up", "down two"]), ("starting", ["up"]), ("ready", ["up"])],
+)
+def test_the_fleet_is_left_as_it_was_found(
+    provider: FakeProvider, tried: list[Runner], spec: FleetSpec, tmp_path: Path, phase: str, asked: list[str]
+) -> None:
+    """A fleet that was not up is taken down afterwards; one that was, or was coming up, is somebody else's."""
+    provider.phase = phase
+    assert prove(spec, [], 7, tmp_path, quiet) == 0
+    assert provider.asked == asked
+
+
+def test_a_fleet_that_up_refused_is_not_taken_down(
+    provider: FakeProvider, tried: list[Runner], spec: FleetSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When `up` refuses, because one of another file has the name, that one stays."""
+
+    def refuse(spec: FleetSpec, progress: Progress) -> None:
+        raise EnvironmentUnfit("already up from another fleet file")
+
+    monkeypatch.setattr(provider, "up", refuse, raising=False)
+    with pytest.raises(EnvironmentUnfit, match="another fleet file"):
+        prove(spec, [], 7, tmp_path, quiet)
+    assert provider.asked == []
+
+
+def test_a_fleet_is_taken_down_also_when_the_trials_break(
+    provider: FakeProvider, spec: FleetSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever ends the trials, the fleet that was brought up for them goes."""
+
+    def broken(*arguments: object) -> list[Trial]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "_try_all", broken)
+    with pytest.raises(KeyboardInterrupt):
+        prove(spec, [], 7, tmp_path, quiet)
+    assert provider.asked == ["up", "down two"]
+
+
+def test_a_seed_chooses_the_pair(provider: FakeProvider, tried: list[Runner], spec: FleetSpec, tmp_path: Path) -> None:
+    """The same seed tries the same pair, and different seeds try different ones."""
+    for number, seed in enumerate([1, 1, *range(2, 12)]):
+        prove(spec, ["shared_ignored"], seed, tmp_path / str(number), quiet)
+    pairs = [runner.pair for runner in tried]
+    assert pairs[0] == pairs[1]
+    assert set(pairs) == {"[east-west]", "[west-east]"}
+
+
+# --- a phase -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ends", ["with nothing", "by the time limit"])
+def test_a_phase_that_left_no_run_has_no_verdict(
+    spec: FleetSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    """A run that never began, or had to be ended, makes its cases unknown; it does not end the proof."""
+    commands: list[list[str]] = []
+
+    def run(command: list[str], **options: Any) -> Mapping[str, object]:
+        commands.append(command)
+        if ends == "by the time limit":
+            raise subprocess.TimeoutExpired(command, options["timeout"])
+        return {}
+
+    monkeypatch.setattr(subprocess, "run", run)
+    told: list[str] = []
+    runner = Runner(spec, tmp_path, 7, PAIR, told.append)
+    found = runner.run("1-a-defect", ["DISC-04", "DISC-01"], ["a-defect"])
+    assert (found.verdict(TARGET), found.verdict(NEIGHBOUR)) == (UNKNOWN, UNKNOWN)
+    assert any("was ended after" in line for line in told) == (ends == "by the time limit")
+    [command] = commands
+    assert command[command.index("-k") + 1] == f"{TARGET} or {NEIGHBOUR}"
+    assert command[command.index("--expect-defects") + 1] == "a-defect"
+    assert command[command.index("--seed") + 1] == "7"
