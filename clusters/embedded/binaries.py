@@ -35,7 +35,6 @@ from meshproof.clusters.fleet import EnvironmentUnfit, Progress
 from meshproof.clusters.places import cache_directory
 
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "coredns", "kubectl")
-
 _MULTICALL = Path(__file__).parent / "multicall"
 _LEAN = "-gcflags=all=-dwarf=false"  # makes no debug information that -s -w would drop: an eighth less to compile
 _MARKER = "complete.json"
