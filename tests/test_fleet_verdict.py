@@ -100,8 +100,8 @@ def test_a_run_leaves_everything_one_needs_to_believe_it(run: Path) -> None:
 def test_no_key_or_token_is_in_what_a_run_leaves(run: Path, fleet: Fleet) -> None:
     """Nothing of a kubeconfig is in any file of a run, so that one may be attached to a bug report."""
     merged = json.loads((fleet.directory / "kubeconfig" / "all").read_text())
-    secrets = [user["user"]["client-key-data"].encode() for user in merged["users"]]
-    secrets += [b"PRIVATE KEY", b"client-key-data"]
+    secrets = [Path(user["user"]["client-key"]).read_bytes().splitlines()[1] for user in merged["users"]]
+    secrets += [b"PRIVATE KEY", b"client-key"]
     guilty = [
         str(path)
         for path in run.rglob("*")
