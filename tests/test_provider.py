@@ -206,7 +206,7 @@ def spawning(monkeypatch: pytest.MonkeyPatch, alive: Callable[[bool], None]) -> 
     alive(False)
 
     def stand_in(supervisor: Spawned) -> None:
-        def spawn(spec: FleetSpec, directory: Path) -> None:
+        def spawn(spec: FleetSpec, directory: Path, found: binaries.Binaries) -> None:
             directory.mkdir(parents=True)
             (directory / "fleet.yaml").write_text(spec.source.read_text())
             supervisor(spec, directory)
@@ -329,21 +329,19 @@ def test_up_waits_for_another_up_and_checks_the_machine_again(
     assert fleet_directory("two").exists()
 
 
-def test_the_supervisor_gets_absolute_places_and_little_else(
+def test_the_supervisor_gets_the_binaries_that_were_found_and_little_else(
     spec: FleetSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It starts in /, so relative places are made absolute; nothing else of a person's environment goes along."""
+    """It does not look again, which elsewhere may find others; nothing else of a person's environment goes along."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MESHPROOF_CACHE", "cache")
-    monkeypatch.setenv("KUBEBUILDER_ASSETS", "assets")
+    monkeypatch.setenv("GOFLAGS", "-buildvcs=false")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     seen: dict[str, Any] = {}
     monkeypatch.setattr(subprocess, "run", lambda command, **options: seen.update(options, command=command))
     directory = fleet_directory("two")
-    embedded._spawn(spec, directory)
-    assert set(seen["env"]) <= {*embedded.PASSED_ON, "MESHPROOF_CACHE", embedded.MARK, "PYTHONUNBUFFERED"}
-    assert seen["env"]["MESHPROOF_CACHE"] == str(tmp_path / "cache")
-    assert seen["env"]["KUBEBUILDER_ASSETS"] == str(tmp_path / "assets")
+    embedded._spawn(spec, directory, binaries.Binaries(Path("assets"), "KUBEBUILDER_ASSETS", "v1.36.3"))
+    assert set(seen["env"]) <= {*embedded.PASSED_ON, embedded.MARK, "PYTHONUNBUFFERED"}
+    assert json.loads((directory / "binaries.json").read_text())["directory"] == str(tmp_path / "assets")
     assert seen["env"][embedded.MARK] == str(directory)
     modes = [stat.S_IMODE(path.stat().st_mode) for path in (directory, directory.parent, directory / "supervisor.log")]
     assert modes == [0o700, 0o700, 0o600]

@@ -18,14 +18,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from meshproof.clusters import fleetfile
-from meshproof.clusters.embedded import addresses, binaries, occupied, preflight
+from meshproof.clusters.embedded import addresses, binaries, occupied, pki, preflight
 from meshproof.clusters.fleet import Cluster, EnvironmentUnfit, Fleet, FleetSpec, FleetStatus, Progress
-from meshproof.clusters.places import cache_directory, fleet_directory, state_directory
+from meshproof.clusters.places import fleet_directory, state_directory
 
 MARK = "MESHPROOF_FLEET_DIR"
 UP_SECONDS_MAX = 300.0
@@ -33,8 +33,7 @@ GONE_SECONDS_MAX = 20.0
 POLL_SECONDS = 0.05
 HEARTBEAT_SECONDS = 5.0
 LOG_LINES = 15
-# The supervisor looks the binaries up again and so needs what `binaries.find` reads.
-PASSED_ON = ("PATH", "HOME", "KUBEBUILDER_ASSETS")
+PASSED_ON = ("PATH", "HOME")
 
 
 class EmbeddedProvider:
@@ -54,13 +53,13 @@ class EmbeddedProvider:
             if waited:
                 preflight.require(spec, progress)  # the machine may carry the fleet that was waited for
             directory = fleet_directory(spec.name)
-            binaries.find(progress)
+            found = binaries.find(progress)
             if directory.exists():
                 progress(f"clearing away what an earlier fleet {spec.name!r} left")
                 _clear(directory)
             began = time.monotonic()
             try:
-                _spawn(spec, directory)
+                _spawn(spec, directory, found)
                 _await_ready(spec, directory, progress)
             except EnvironmentUnfit as error:
                 kept = _keep_logs(directory)
@@ -123,15 +122,14 @@ def processes_of(directory: Path) -> list[int]:
     return found
 
 
-def _spawn(spec: FleetSpec, directory: Path) -> None:
+def _spawn(spec: FleetSpec, directory: Path, found: binaries.Binaries) -> None:
     directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     directory.mkdir(mode=0o700)
     shutil.copyfile(spec.source, directory / "fleet.yaml")
+    # What was found is handed on: looking again elsewhere, with another environment, may find or build another one.
+    handed = {**asdict(found), "directory": str(found.directory.absolute())}
+    pki.write_secret(directory / "binaries.json", json.dumps(handed).encode())
     environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    # The supervisor starts in /, where a relative directory would be another one.
-    environment["MESHPROOF_CACHE"] = str(cache_directory())
-    if assets := environment.get("KUBEBUILDER_ASSETS"):
-        environment["KUBEBUILDER_ASSETS"] = os.path.abspath(assets)
     log = os.open(directory / "supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     host = os.open("/proc/self/ns/net", os.O_RDONLY)
     try:

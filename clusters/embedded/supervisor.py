@@ -22,7 +22,7 @@ from typing import Any
 
 from meshproof.clusters import fleetfile
 from meshproof.clusters.embedded import bringup, controlplane, fabric, netns, pki
-from meshproof.clusters.embedded.binaries import find
+from meshproof.clusters.embedded.binaries import Binaries
 from meshproof.clusters.embedded.processes import Keeper
 
 READY_SECONDS_MAX = 240.0
@@ -83,7 +83,8 @@ def main(argv: list[str]) -> int:
 def start(directory: Path, host: int, status: Status) -> Keeper:
     """Network first, then every cluster side by side in threads of its own."""
     spec = fleetfile.load(directory / "fleet.yaml")
-    binaries = find(lambda line: print(line, flush=True))
+    handed = json.loads((directory / "binaries.json").read_text())
+    binaries = Binaries(Path(handed["directory"]), handed["origin"], handed["kubernetes"])
     private_mounts(directory)
     fabric.build(spec)
     fabric.join_host(spec, host)
