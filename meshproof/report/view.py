@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from meshproof.fixtures.requirements import catalogue
-from meshproof.fixtures.results import CaseResult, RunResult, fleet_facts
+from meshproof.fixtures.results import CaseResult, RunResult, fleet_facts, unjudged
 from meshproof.fixtures.verdicts import Verdict
 
 WORST_FIRST = (
@@ -174,17 +174,5 @@ def _never_reported(case_id: str, clusters: list[str]) -> CaseResult:
     # A cluster name may hold dashes, so the pair is found by trying the fleet's own, not by splitting.
     pair = next(((a, b) for a in clusters for b in clusters if a != b and inner == f"{a}-{b}"), None)
     known = catalogue().get(requirement)
-    return CaseResult(
-        id=case_id,
-        requirement=requirement,
-        title=known.title if known else case_id,
-        pair=pair,
-        verdict=Verdict.UNKNOWN,
-        reason=NEVER_REPORTED,
-        message="",
-        seconds=0.0,
-        history=None,
-        nodeid="",
-        rerun="",
-        observed={},
-    )
+    title = known.title if known else case_id
+    return unjudged(case_id, requirement, title, pair, Verdict.UNKNOWN, NEVER_REPORTED)
