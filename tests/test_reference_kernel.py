@@ -213,7 +213,7 @@ def test_a_table_found_at_start_works_until_the_first_change(kernel: Callable[..
     watcher = threading.Thread(target=watch)
     watcher.start()
     with netns.inside(NODE, Nftables) as nft:
-        for number in range(100):
+        for number in range(500):
             successor = netns.inside(NODE, lambda: Kernel(nft))
             assert successor.adopted
             frontends = [service(*SERVERS[: 1 + number % 3])]

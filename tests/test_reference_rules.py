@@ -12,7 +12,7 @@ from meshproof.clusters.meshes.reference.exporter import records
 from meshproof.clusters.meshes.reference.merge import Frontend, merge
 from meshproof.clusters.meshes.reference.pipeline import Pipeline
 from meshproof.clusters.meshes.reference.records import Key, Member, Port, Record, RecordRefused, decode, encode
-from meshproof.clusters.meshes.reference.ruleset import Ruleset, change, compile_rules, whole
+from meshproof.clusters.meshes.reference.ruleset import change, compile_rules, found
 from meshproof.clusters.meshes.reference.world import World, read_world
 
 GLOBAL = {"service.cilium.io/global": "true"}
@@ -214,17 +214,26 @@ def test_a_change_touches_only_what_changed() -> None:
     old = compile_rules([frontend("172.20.0.10", "10.1.0.1"), frontend("172.20.0.11", "10.1.0.2")])
     new = compile_rules([frontend("172.20.0.10", "10.1.0.1"), frontend("172.20.0.11", "10.1.0.2", "10.2.0.2")])
     assert "172.20.0.10" not in change(old, new)
-    assert "10.2.0.2 . 8080" in change(old, new)
+    assert "10.2.0.2:8080" in change(old, new)
 
 
 def test_a_service_that_lost_its_last_backend_is_refused() -> None:
-    """Its chain goes and its address joins the refused ones, in the same transaction."""
+    """Its chain stays where it is and refuses from now on: no element changes, which a packet could miss."""
     commands = change(compile_rules([frontend("172.20.0.10", "10.1.0.1")]), compile_rules([frontend("172.20.0.10")]))
-    assert "delete element ip reference_mesh services { 172.20.0.10 . tcp . 80 }" in commands
-    assert "add element ip reference_mesh empty { 172.20.0.10 . tcp . 80 }" in commands
-    assert "delete chain ip reference_mesh to_172.20.0.10_tcp_80" in commands
+    chain = "ip reference_mesh to_172.20.0.10_tcp_80"
+    assert f"flush chain {chain}\nadd rule {chain} meta l4proto tcp reject with tcp reset\n" in commands
+    assert "element ip reference_mesh services" not in commands
 
 
-def test_the_whole_table_replaces_what_was_there() -> None:
-    """The first write of an agent is one transaction that removes the table and makes it anew."""
-    assert whole(Ruleset()).startswith("add table ip reference_mesh\ndelete table ip reference_mesh\n")
+def test_a_table_that_was_found_is_changed_not_replaced() -> None:
+    """Ports that stay keep their elements, ports that are gone lose them, and all rules are written anew."""
+    listing = "\tset hairpin {\n\t\telements = { 10.1.0.1 . 10.1.0.1,\n\t\t\t 10.1.0.9 . 10.1.0.9 }\n\t}\n"
+    listing += "\n\tchain to_172.20.0.10_tcp_80 {\n\t}\n\n\tchain to_172.20.0.9_udp_53 {\n\t}\n}\n"
+    commands = change(found(listing), compile_rules([frontend("172.20.0.10", "10.1.0.1")])).splitlines()
+    assert [line for line in commands if "element" in line] == [
+        "delete element ip reference_mesh services { 172.20.0.9 . udp . 53 }",
+        "delete element ip reference_mesh hairpin { 10.1.0.9 . 10.1.0.9 }",
+    ]
+    assert "flush chain ip reference_mesh to_172.20.0.10_tcp_80" in commands
+    assert "flush chain ip reference_mesh leave" in commands
+    assert not any("delete table" in line for line in commands)

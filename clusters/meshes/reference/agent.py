@@ -7,8 +7,8 @@ difference to what is in force. What happens when something is missing:
 - The own API server is away: the same; at start, a predecessor's table is left alone until it answers.
 - A table is found but the memory of some peer is lost: it is left alone until that peer has synced or
   10 s have passed (upstream's clustermesh-sync-timeout, there one minute); then that peer's backends go.
-- A transaction is refused: the old rules stay in force, the status says so, and the whole table is
-  written anew at the next change or after a back-off of at most 5 s.
+- A transaction is refused: the old rules stay in force, the status says so, and the table is read and
+  changed at the next event or after a back-off of at most 5 s.
 
     python -m meshproof.clusters.meshes.reference.agent CONFIG.json     (shape: SPEC, 'Agents' entry points')
 """
@@ -31,7 +31,7 @@ from meshproof.clusters.meshes.reference.merge import Backend, Frontend
 from meshproof.clusters.meshes.reference.nftables import Nftables
 from meshproof.clusters.meshes.reference.pipeline import Pipeline
 from meshproof.clusters.meshes.reference.records import Member
-from meshproof.clusters.meshes.reference.ruleset import TABLE, Ruleset, change, target, whole
+from meshproof.clusters.meshes.reference.ruleset import TABLE, Ruleset, change, found, target
 from meshproof.clusters.meshes.reference.serving import Tls
 from meshproof.clusters.meshes.reference.start import begin
 from meshproof.clusters.meshes.reference.status import Reporter
@@ -52,21 +52,24 @@ class Kernel:
     def __init__(self, nft: Nftables) -> None:
         self._nft = nft
         self._ruleset: Ruleset | None = None
+        self._sure = False
         self._frontends: dict[tuple[str, str, int], Frontend] = {}
         self.adopted = nft.has_table(TABLE)
         """Whether a predecessor's table was found; it works on until the first `apply`."""
 
     def apply(self, frontends: Sequence[Frontend], ruleset: Ruleset) -> bool:
         """Put `ruleset` in force in one transaction; whether anything changed. Raises NftablesError or OSError."""
-        commands = whole(ruleset) if self._ruleset is None else change(self._ruleset, ruleset)
-        # Whatever goes wrong below, what is in force is then not known for sure: next time write it whole.
-        self._ruleset = None
+        if not self._sure:
+            self._ruleset = found(self._nft.table(TABLE)) if self._nft.has_table(TABLE) else None
+        commands = change(self._ruleset, ruleset)
+        # Whatever goes wrong below, what is in force is then not known for sure: next time look.
+        self._sure = False
         if commands:
             self._nft.run(commands)
             fresh = {target(frontend): frontend for frontend in frontends if frontend.port.protocol == "UDP"}
             self._forget_udp(fresh)
             self._frontends = fresh
-        self._ruleset = ruleset
+        self._ruleset, self._sure = ruleset, True
         return bool(commands)
 
     def _forget_udp(self, fresh: dict[tuple[str, str, int], Frontend]) -> None:

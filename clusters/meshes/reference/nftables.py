@@ -40,6 +40,10 @@ class Nftables:
         """Whether this namespace already has an ip table of this name."""
         return f"table ip {name}" in self.run("list tables ip").splitlines()
 
+    def table(self, name: str) -> str:
+        """The ip table of this name, as nft prints it. Raises NftablesError when there is none."""
+        return self.run(f"list table ip {name}")
+
     def close(self) -> None:
         self._library.nft_ctx_free(self._context)
 
