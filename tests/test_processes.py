@@ -10,14 +10,17 @@ import ctypes
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from meshproof.clusters.embedded import processes
+from meshproof.clusters.embedded.forkserver import ForkServer
 from meshproof.clusters.embedded.processes import Keeper, Program
 
 ROOT = Path(__file__).parent.parent
@@ -110,7 +113,7 @@ def scene_orphans(folder: Path) -> None:
         tend_until(keeper, lambda: not orphan.exists())
         print(json.dumps({"adopted": adopted, "exits": exits, "running": kept.returncode is None}))
     finally:
-        kept.kill()
+        os.kill(kept.pid, signal.SIGKILL)
         kept.wait()
 
 
@@ -170,3 +173,24 @@ def scene_namespace(folder: Path) -> None:
     keeper.start(Program("e", "east-cp", ["etcd", "--data dir;x"], folder / "log", {"PATH": os.environ["PATH"]}))
     tend_until(keeper, lambda: bool(exits))
     print(json.dumps((folder / "said").read_text().splitlines()))
+
+
+def scene_forks(folder: Path) -> None:
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # as process 1 of a namespace is
+    processes.BACKOFF_SECONDS = (0.0, 0.0, 60.0)  # type: ignore[assignment]  # as above
+    server = ForkServer()
+    exits: list[int] = []
+    keeper = Keeper(lambda name, code, restarts: exits.append(code), server)
+    agent = "meshproof.clusters.embedded.nodeagent.__main__"  # without its argument it says how it is used, and ends
+    keeper.start(replace(program(folder, agent), forked=True))
+    tend_until(keeper, lambda: len(exits) == 1)
+    os.kill(server.pid, signal.SIGKILL)
+    tend_until(keeper, lambda: len(exits) == 2)
+    print(json.dumps(exits))
+
+
+def test_a_forked_agent_is_kept_like_a_program_also_without_the_fork_server(tmp_path: Path) -> None:
+    """It runs with its own log and environment, its end is seen, and when no fork is to be had it is executed."""
+    assert play(scene_forks, tmp_path) == [2, 2]
+    lines = (tmp_path / "logs" / "etcd.log").read_text().splitlines()
+    assert lines == ["usage: python -m meshproof.clusters.embedded.nodeagent <config.json>"] * 2

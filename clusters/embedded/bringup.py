@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -125,7 +124,8 @@ def _start_agent(
         Program(
             name=f"{cluster.name}/{name}",
             namespace=namespace,
-            argv=[sys.executable, "-m", module, str(path)],
+            argv=[module, str(path)],
+            forked=True,
             log=_log(context, cluster, name),
             environment={"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1", **_marker(context)},
         )
@@ -151,7 +151,7 @@ def _start_node_agent(context: Context, cluster: ClusterSpec, credentials: contr
         "dns": addresses.dns_service_address(cluster),
         "domain": "cluster.local",
     }
-    _start_agent(context, cluster, "node-agent", None, "meshproof.clusters.embedded.nodeagent", config)
+    _start_agent(context, cluster, "node-agent", None, "meshproof.clusters.embedded.nodeagent.__main__", config)
 
 
 def _start_mesh(context: Context, cluster: ClusterSpec, credentials: controlplane.Credentials) -> None:

@@ -52,6 +52,12 @@ def inside(name: str, function: Callable[[], Result]) -> Result:
         return inside_descriptor(namespace.fileno(), function)
 
 
+def enter(name: str) -> None:
+    """Move the calling thread into the named namespace for good: for a process that has no other thread yet."""
+    with open(DIRECTORY / name, "rb") as namespace:
+        _check(_libc.setns(namespace.fileno(), CLONE_NEWNET))
+
+
 def inside_descriptor(descriptor: int, function: Callable[[], Result]) -> Result:
     """As `inside`, for an open namespace file; the fleet keeps one of the host's."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from meshproof.clusters.embedded import netns
+from meshproof.clusters.embedded.forkserver import Forked, ForkServer
 
 BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 STEADY_SECONDS = 30.0
@@ -26,14 +28,17 @@ class Program:
     namespace: str | None
     """Network namespace, or None for the fabric's own."""
     argv: list[str]
+    """A command, or, for a program of `forked`, a module of ours and its arguments."""
     log: Path
     environment: Mapping[str, str]
+    forked: bool = False
+    """Whether the fork server runs it."""
 
 
 @dataclass(slots=True)
 class _Kept:
     program: Program
-    process: subprocess.Popen[bytes] | None = None
+    process: subprocess.Popen[bytes] | Forked | None = None
     started: float = 0.0
     failures: int = 0
     restarts: int = 0
@@ -43,7 +48,8 @@ class _Kept:
 class Keeper:
     """Runs programs until told otherwise. `on_exit(name, code, restarts)` is called for each death."""
 
-    def __init__(self, on_exit: Callable[[str, int, int], None]) -> None:
+    def __init__(self, on_exit: Callable[[str, int, int], None], fork_server: ForkServer | None = None) -> None:
+        self._fork_server = fork_server
         self._kept: dict[str, _Kept] = {}
         self._lock = threading.Lock()
         self._on_exit = on_exit
@@ -103,19 +109,29 @@ class Keeper:
         program = kept.program
         program.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(program.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        argv = list(program.argv)
-        if program.namespace is not None:
-            argv = ["nsenter", f"--net={netns.DIRECTORY / program.namespace}", "--", *argv]
         try:
-            kept.process = subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=descriptor,
-                stderr=descriptor,
-                env=dict(program.environment),
-                cwd="/",
-            )
+            kept.process = self._forked(program, descriptor) or _executed(program, descriptor)
         finally:
             os.close(descriptor)
         kept.started = time.monotonic()
         kept.due = None
+
+    def _forked(self, program: Program, log: int) -> Forked | None:
+        """The program as a fork; None when it is no module of ours, or there is no fork server (any more)."""
+        if self._fork_server is None or not program.forked:
+            return None
+        try:
+            return self._fork_server.fork(program.name, program.argv, program.namespace, log, program.environment)
+        except OSError as error:
+            print(f"{program.name} is not forked: {error}", flush=True)
+            self._fork_server = None
+            return None
+
+
+def _executed(program: Program, log: int) -> subprocess.Popen[bytes]:
+    argv = [sys.executable, "-m", *program.argv] if program.forked else list(program.argv)
+    if program.namespace is not None:
+        argv = ["nsenter", f"--net={netns.DIRECTORY / program.namespace}", "--", *argv]
+    return subprocess.Popen(
+        argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=dict(program.environment), cwd="/"
+    )

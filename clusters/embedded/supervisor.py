@@ -23,6 +23,7 @@ from typing import Any
 from meshproof.clusters import fleetfile
 from meshproof.clusters.embedded import bringup, controlplane, fabric, netns, pki
 from meshproof.clusters.embedded.binaries import Binaries
+from meshproof.clusters.embedded.forkserver import ForkServer
 from meshproof.clusters.embedded.processes import Keeper
 
 READY_SECONDS_MAX = 240.0
@@ -70,7 +71,7 @@ def main(argv: list[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     status = Status(directory / "status.json")
     try:
-        keeper = start(directory, host, status)
+        keeper = start(directory, host, status, ForkServer())
     except Exception as error:  # noqa: BLE001 - pid 1 is the last to know: it must reach the person who waits
         traceback.print_exc()
         status.phase("failed", f"{type(error).__name__}: {error}")
@@ -80,7 +81,7 @@ def main(argv: list[str]) -> int:
         time.sleep(TICK_SECONDS)
 
 
-def start(directory: Path, host: int, status: Status) -> Keeper:
+def start(directory: Path, host: int, status: Status, fork_server: ForkServer) -> Keeper:
     """Network first, then every cluster side by side in threads of its own."""
     spec = fleetfile.load(directory / "fleet.yaml")
     handed = json.loads((directory / "binaries.json").read_text())
@@ -91,7 +92,7 @@ def start(directory: Path, host: int, status: Status) -> Keeper:
     os.close(host)
     status.step("network")
     mesh_authority = pki.new_authority(directory / "pki" / "_mesh", "meshproof reference mesh")
-    keeper = Keeper(status.exited)
+    keeper = Keeper(status.exited, fork_server)
     context = bringup.Context(spec, directory, binaries, mesh_authority, keeper, status.step)
     threading.Thread(target=_bring_up, args=(context, status), name="bring-up", daemon=True).start()
     return keeper
