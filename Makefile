@@ -4,9 +4,10 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 FLEET ?= two
+SEEDS ?= 1 2 3 4 5
 REAL := chaos clusters conformance fixtures load tests
 
-.PHONY: help setup conformance test check bench clean
+.PHONY: help setup conformance seeds prove test check bench clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,6 +17,13 @@ setup: ## make this checkout ready: Debian packages, .venv, control plane binari
 
 conformance: setup ## run the conformance suite on an embedded fleet (FLEET=two), which is gone afterwards
 	@.venv/bin/meshproof run conformance --fleet $(FLEET)
+
+seeds: setup ## healthy runs of the conformance suite, one a seed (SEEDS="1 2 3 4 5"), on one fleet (FLEET=two)
+	@.venv/bin/meshproof up $(FLEET) && trap '.venv/bin/meshproof down $(FLEET)' EXIT && \
+	for seed in $(SEEDS); do .venv/bin/meshproof run conformance --fleet $(FLEET) --seed $$seed || exit; done
+
+prove: setup ## does the suite notice the defects it should? All of them, or one a class: PROVE="--rotate TEXT"
+	@.venv/bin/meshproof prove $(PROVE)
 
 test: setup ## the project's own tests, with fleets (root)
 	@$(PYTHON) -m pytest
@@ -28,8 +36,8 @@ check: ## format, lint, types, layers and unit tests: under a minute, no root
 	@.venv/bin/lint-imports
 	@$(PYTHON) -m pytest -m "not fleet" -q -n 2
 
-bench: setup ## measure how long fleets and the suite take
-	@$(PYTHON) -m meshproof.bench
+bench: setup ## measure how long fleets take; BENCH="--suite --cold" adds the suite and a cold clone
+	@$(PYTHON) -m meshproof.bench $(BENCH)
 
 clean: ## remove .venv and tool caches; fleets, runs and cached builds stay
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage

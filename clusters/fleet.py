@@ -19,6 +19,15 @@ class Feature(StrEnum):
 
     GLOBAL_SERVICES = "global-services"
     SHARED = "shared"
+    AFFINITY = "affinity"
+    UDP = "udp"
+    SESSION_AFFINITY = "session-affinity"
+    NAMESPACE_GATE = "namespace-gate"
+    SELECTORLESS = "selector-less-services"
+    INTERNAL_TRAFFIC_POLICY = "internal-traffic-policy"
+    SVC_FLEET = "svc.fleet-names"
+    ENDPOINT_SYNC = "endpoint-slice-sync"
+    CACHE_TTL = "peer-cache-ttl"
 
 
 class Dialect(StrEnum):

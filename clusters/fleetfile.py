@@ -25,7 +25,7 @@ _SCHEMA = Path(__file__).with_name("fleetfile.schema.json")
 _NOT_BUILT = {
     "provider": ("kind", "existing"),
     "mesh": ("cilium", "aks-fleet", "none"),
-    "profile": ("aks-fleet", "news"),
+    "profile": ("aks-fleet",),
 }
 _RESERVED_NAMES = {
     "default": "Cilium keeps it for a cluster without a mesh",
@@ -55,7 +55,8 @@ class FleetFileError(EnvironmentUnfit):
         self.problems = tuple(sorted(problems))
         lines = [_placed(path, p) for p in self.problems[:SHOWN_MAX]]
         if len(self.problems) > SHOWN_MAX:
-            lines.append(f"{path}: and {len(self.problems) - SHOWN_MAX} more problems")
+            more = len(self.problems) - SHOWN_MAX
+            lines.append(f"{path}: and {more} more problem{'s' if more > 1 else ''}")
         super().__init__("\n".join(lines))
 
 

@@ -2,69 +2,110 @@
 
 from __future__ import annotations
 
-from meshproof.clusters.fleet import Feature
+from meshproof.clusters.fleet import Dialect, Feature
 from meshproof.fixtures.borrowed import Pair
-from meshproof.fixtures.echo import Echo, reached, reached_outside
+from meshproof.fixtures.echo import UNKNOWN_NAME, Backends, reached, resolved
 from meshproof.fixtures.history import CONTROL
 from meshproof.fixtures.requirements import requirement
+from meshproof.fixtures.shop import Shop
 from meshproof.fixtures.statistics import probes_needed
 from meshproof.fixtures.sweep import Sweep
-from meshproof.fixtures.waits import consistently, eventually
+from meshproof.fixtures.together import Question, side_by_side
+from meshproof.fixtures.waits import IN_A_ROW, consistently, eventually
 
 
 @requirement("DISC-01", needs={Feature.GLOBAL_SERVICES})
 def test_every_cluster_answers_everywhere(pair: Pair, sweep: Sweep) -> None:
-    """A client of the near cluster that asks the global service is answered by the far cluster too."""
+    """Clients of the near cluster that ask the global service are answered by the far cluster too."""
     near, far = pair
     bound = pair.bounds.service_seconds_max
     eventually(
         sweep.own_pods(far),
         reached(far),
         since=sweep.since,
-        within=bound,
+        within=pair.bounds.ready_seconds_max,
         in_a_row=3,
         name="the far backends answer in their own cluster by pod address",
         role=CONTROL,
     )
 
-    eventually(
-        sweep.requests(near),
-        reached(),
-        including=reached(far),
+    enough = probes_needed(sweep.share(far))
+    side_by_side(
+        *(
+            Question(
+                sweep.requests(near, dialect),
+                reached(),
+                f"the far cluster answers{pair.tag(dialect)}",
+                enough,
+                including=reached(far),
+            )
+            for dialect in sweep.dialects
+        ),
         since=sweep.since,
         within=bound,
-        in_a_row=probes_needed(sweep.share(far)),
-        name="the far cluster answers",
     )
 
 
-@requirement("DISC-04", needs={Feature.GLOBAL_SERVICES, Feature.SHARED}, mutates=True)
-def test_unshared_backends_are_left_to_their_owner(pair: Pair, echo: Echo) -> None:
-    """When the far cluster stops sharing, the near one leaves its backends alone, and it still uses both itself."""
+@requirement("DISC-02", needs={Feature.GLOBAL_SERVICES}, mutates=True)
+def test_a_cluster_without_pods_is_served_from_afar(pair: Pair, shop: Shop) -> None:
+    """In a cluster that has the Service and none of its pods, every answer is the far cluster's and none fails."""
     near, far = pair
-    bounds = pair.bounds
-    request = echo.requests(source=near)
-    enough = probes_needed(echo.share(far))
+    echoes = {d: shop.echo(pair.tag(d), dialect=d, backends={near: Backends.NONE}) for d in pair.dialects}
+    direct = echoes[pair.dialects[0]].direct(near, far)
+    within = pair.bounds.service_seconds_max
     eventually(
-        request,
-        reached(),
-        including=reached(far),
-        within=bounds.service_seconds_max,
-        in_a_row=enough,
-        name="the far cluster answers before",
+        direct, reached(far), within=within, in_a_row=3, name="the far backends answer by pod address", role=CONTROL
+    )
+
+    side_by_side(
+        *(
+            Question(echo.requests(near), reached(far), f"the far cluster answers{pair.tag(dialect)}", IN_A_ROW)
+            for dialect, echo in echoes.items()
+        ),
+        within=within,
+    )
+    main = echoes[pair.dialects[0]].requests(near)
+    consistently(main, reached(far), during=pair.bounds.watch_seconds, name="the far cluster answers")
+
+
+@requirement("DISC-07", needs={Feature.GLOBAL_SERVICES}, mutates=True)
+def test_a_name_needs_a_service(pair: Pair, shop: Shop) -> None:
+    """A cluster without the Service object does not know its name, whatever the far cluster has."""
+    near, far = pair
+    within = pair.bounds.service_seconds_max
+    abroad, known = shop.echo(clusters=(far,)), shop.echo("known", clusters=(near,))
+    eventually(
+        abroad.resolve(far), resolved(), within=within, in_a_row=3, name="the name resolves where it is", role=CONTROL
+    )
+    eventually(
+        known.resolve(near), resolved(), within=within, in_a_row=3, name="another name resolves here", role=CONTROL
+    )
+
+    name = "the name does not resolve where there is no Service"
+    eventually(abroad.resolve(near), UNKNOWN_NAME, within=within, in_a_row=IN_A_ROW, name=name)
+    consistently(abroad.resolve(near), UNKNOWN_NAME, during=pair.bounds.watch_seconds, name=name)
+
+
+@requirement("DISC-19", needs={Feature.GLOBAL_SERVICES, Feature.SVC_FLEET}, mutates=True)
+def test_an_exported_service_has_a_name_in_the_fleet(pair: Pair, shop: Shop) -> None:
+    """A Service marked fleet.azure.com/exported answers as <name>.<namespace>.svc.fleet, from the far cluster too."""
+    near, far = pair
+    within = pair.bounds.service_seconds_max
+    echo = shop.echo(dialect=Dialect.FLEET)
+    eventually(
+        echo.direct(near, far),
+        reached(far),
+        within=within,
+        in_a_row=3,
+        name="the far backends answer by pod address",
         role=CONTROL,
     )
 
-    unshared = echo.annotate(far, shared=False)
-
-    gone = "the peer stops using the unshared backends"
-    outside = reached_outside(far)
-    within = bounds.service_seconds_max
-    eventually(request, outside, since=unshared.at, within=within, in_a_row=enough, name=gone)
-    consistently(request, outside, during=bounds.watch_seconds, in_a_row=enough, name=gone)
-    both, owner = "the owner still uses both", echo.requests(source=far)
-    enough_for_near = probes_needed(echo.share(near))
-    eventually(owner, reached(), including=reached(near), within=within, in_a_row=enough_for_near, name=both)
-    eventually(owner, reached(), including=reached(far), within=within, in_a_row=enough, name=both)
-    alive = "the far backends still answer by pod address"
-    eventually(echo.direct(near, far), reached(far), within=within, in_a_row=3, name=alive, role=CONTROL)
+    eventually(
+        echo.requests(near, zone="fleet"),
+        reached(),
+        including=reached(far),
+        within=within,
+        in_a_row=probes_needed(echo.share(far)),
+        name="the far cluster answers by its svc.fleet name",
+    )

@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from meshproof import suitebench
 from meshproof.clusters import fleetfile
 from meshproof.clusters.embedded.provider import EmbeddedProvider, processes_of
 from meshproof.clusters.fleet import EnvironmentUnfit, Fleet, FleetSpec
@@ -56,13 +57,14 @@ class Figure:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m meshproof.bench", description=__doc__)
     parser.add_argument("--cold", action="store_true", help="also time `make conformance` from a clean clone")
+    parser.add_argument("--suite", action="store_true", help="also run the suite on 2, 3, 5 and 8 clusters")
     parser.add_argument("--samples", type=int, default=SAMPLES, help=f"fleets brought up per size (default {SAMPLES})")
     parser.add_argument("--fleet", action="append", help=f"only these sizes (default {', '.join(FLEETS)})")
     options = parser.parse_args()
     print(machine(), flush=True)
     figures: list[Figure] = []
     try:
-        for figure in measure(options.fleet or FLEETS, options.samples, cold=options.cold):
+        for figure in measure(options.fleet or FLEETS, options.samples, suite=options.suite, cold=options.cold):
             print(figure, flush=True)
             figures.append(figure)
     except EnvironmentUnfit as unfit:
@@ -81,16 +83,22 @@ def machine() -> str:
     return f"{os.cpu_count()} cores, {memory:.0f} GiB, {platform.platform()}, Python {platform.python_version()}"
 
 
-def measure(fleets: tuple[str, ...] | list[str], samples: int, *, cold: bool) -> Iterator[Figure]:
+def measure(fleets: tuple[str, ...] | list[str], samples: int, *, suite: bool, cold: bool) -> Iterator[Figure]:
     """Every figure as it becomes known. The fleets are brought up and taken down one at a time."""
-    command = [str(Path(sys.executable).with_name("meshproof")), "--help"]
+    yield Figure(
+        "ten million additions in Python", "s", tuple(map(_speed, range(3))), None, "how fast this machine is now"
+    )
+    program = [str(Path(sys.executable).with_name("meshproof")), "--help"]
     times = [
-        _seconds(lambda: subprocess.run(command, stdout=subprocess.DEVNULL, check=True)) for _ in range(HELP_SAMPLES)
+        _seconds(lambda: subprocess.run(program, stdout=subprocess.DEVNULL, check=True)) for _ in range(HELP_SAMPLES)
     ]
     yield Figure("meshproof --help", "s", tuple(times), 0.3, "meshproof --help")
     for name in fleets:
         yield from _fleet(name, samples)
     yield _warm_conformance()
+    if suite:
+        for name, unit, value, target, command in suitebench.measure():
+            yield Figure(name, unit, (value,), target, command)
     if cold:
         yield _cold_conformance()
 
@@ -158,6 +166,17 @@ def _seconds(work: Callable[[], object]) -> float:
     began = time.monotonic()
     work()
     return time.monotonic() - began
+
+
+def _speed(_: int) -> float:
+    """Other people's work on the same host shows here, and explains the other figures."""
+
+    def add() -> None:
+        total = 0
+        for number in range(10_000_000):
+            total += number
+
+    return _seconds(add)
 
 
 def _family(fleet: Fleet) -> list[int]:

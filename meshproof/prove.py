@@ -2,8 +2,9 @@
 
 A/B/A in one fleet: green without the defect, red with it, green again. *Red* means the verdict
 `failed` on the expectation the defect names; `unknown` is not red here, because a suite that only
-shrugs has noticed nothing. While the defect is on, the requirements it says stay green are checked
-once too. All of it over one seeded pair of clusters.
+shrugs has noticed nothing. The requirements a defect says stay green are checked before it, and once
+while it is on. All of it over one seeded pair of clusters. A requirement may need a profile or a number of clusters of
+its own, so several fleets may be named: each defect is tried on the first that offers its requirement.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,23 +21,28 @@ from pathlib import Path
 import yaml
 
 from meshproof.cli.exits import undisturbed
+from meshproof.cli.run import named_by, typed
 from meshproof.clusters.embedded.provider import EmbeddedProvider
 from meshproof.clusters.fleet import EnvironmentUnfit, Fleet, FleetSpec, Progress
 from meshproof.clusters.meshes.reference.defects import Defect, UnknownDefect, every, named
 from meshproof.clusters.meshes.reference.mesh import ReferenceMesh
 from meshproof.fixtures import checkers, history, results
+from meshproof.fixtures.support import reason_for
 from meshproof.fixtures.verdicts import Verdict
+from meshproof.rotation import rotated
 
+_GREEN = (Verdict.PASSED, Verdict.OBSERVED)
 TOGGLE_SECONDS_MAX = 30.0
 PHASE_SECONDS_MAX = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One defect's A/B/A. `outcome` is noticed, missed, false alarm or unknown; `why` is one sentence."""
+    """One defect's A/B/A. `outcome` is one of OUTCOMES; `why` is one sentence."""
 
     defect: str
     requirement: str
+    pair: str
     expectation: str
     outcome: str
     why: str
@@ -51,7 +58,7 @@ class Phase:
     verdicts: dict[str, tuple[Verdict, str]]
 
     def not_passed(self, cases: Iterable[str]) -> list[str]:
-        return [f"{case} {self._of(case)[0]}" for case in cases if self._of(case)[0] is not Verdict.PASSED]
+        return [f"{case} {self._of(case)[0]}" for case in cases if self._of(case)[0] not in _GREEN]
 
     def _of(self, case: str) -> tuple[Verdict, str]:
         return self.verdicts.get(case, (Verdict.UNKNOWN, ""))
@@ -63,29 +70,69 @@ class Phase:
         return self._of(case)[1]
 
 
-def prove(spec: FleetSpec, names: Sequence[str], seed: int, runs: Path, progress: Progress) -> int:
+def prove(
+    specs: Sequence[FleetSpec], names: Sequence[str], seed: int, runs: Path, progress: Progress, rotate: str = ""
+) -> int:
     """Try the named defects (all when empty). Exit code: 0 all noticed, 1 missed or false alarm, 11 could not tell.
 
-    Brings the fleet up when it is not, and then takes it down again. Raises EnvironmentUnfit.
+    `rotate`, such as a commit, chooses one defect of each class instead, always the same for the same text.
+    Brings the fleets up one after another, each that is not up, and then takes it down again. Raises EnvironmentUnfit.
     """
-    chosen = _chosen(names)
-    if spec.mesh != "reference":
-        raise EnvironmentUnfit(f"{spec.source}: defects live in the reference mesh; this fleet's mesh is {spec.mesh!r}")
+    chosen = rotated(_chosen(names), rotate) if rotate else _chosen(names)
+    for spec in specs:
+        if spec.mesh != "reference":
+            raise EnvironmentUnfit(
+                f"{spec.source}: defects live in the reference mesh; this fleet's mesh is {spec.mesh!r}"
+            )
+    folder = runs / f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}-prove"
+    work, left = shared_out(specs, chosen)
+    if left and names:
+        told = ", ".join(f"{defect.name} ({defect.requirement})" for defect in left)
+        raise EnvironmentUnfit(f"no fleet of {', '.join(spec.name for spec in specs)} offers what they need: {told}")
+    trials = [
+        Trial(d.name, d.requirement, "", d.expectation, "not tried", "no named fleet offers its requirement", ())
+        for d in left
+    ]
+    for spec, its in work:
+        trials += _prove_on(spec, its, seed, folder / spec.name, progress)
+    return _conclude(trials, folder, seed, progress)
+
+
+def shared_out(
+    specs: Sequence[FleetSpec], chosen: Sequence[Defect]
+) -> tuple[list[tuple[FleetSpec, list[Defect]]], list[Defect]]:
+    """Each fleet with the defects tried on it, the first that offers their requirement, and those that none offers."""
+    its: dict[str, list[Defect]] = {spec.name: [] for spec in specs}
+    left: list[Defect] = []
+    for defect in chosen:
+        able = next((spec for spec in specs if _offers(spec, defect.requirement)), None)
+        (left if able is None else its[able.name]).append(defect)
+    return [(spec, its[spec.name]) for spec in specs if its[spec.name]], left
+
+
+def _offers(spec: FleetSpec, requirement: str) -> bool:
+    return (
+        reason_for(
+            requirement, provider=spec.provider, mesh=spec.mesh, profile=spec.profile, clusters=len(spec.clusters)
+        )
+        is None
+    )
+
+
+def _prove_on(spec: FleetSpec, chosen: Sequence[Defect], seed: int, folder: Path, progress: Progress) -> list[Trial]:
     provider = EmbeddedProvider()
     # As for a run: a fleet that is up or coming up is somebody else's, and `up` refuses one of another file.
     lent = provider.status(spec.name).phase in {"starting", "ready"}
     fleet = provider.up(spec, progress)  # ends in nothing, or in a fleet that is up
     try:
         near, far = random.Random(seed).choice([(near.name, far.name) for near, far in fleet.pairs()])
-        folder = runs / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-prove"
         folder.mkdir(mode=0o700, parents=True)
-        progress(f"{len(chosen)} defects over {near}→{far}, seed {seed}")
-        trials = _try_all(fleet, chosen, Runner(spec, folder, seed, f"[{near}-{far}]", progress), progress)
+        progress(f"{len(chosen)} defects on {spec.name}, {near}→{far}, seed {seed}")
+        return _try_all(fleet, chosen, Runner(spec, folder, seed, f"[{near}-{far}]", progress), progress)
     finally:
         if not lent:
             with undisturbed():
                 provider.down(spec.name, progress)
-    return _conclude(trials, folder, seed, f"{near}-{far}", progress)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +145,16 @@ class Runner:
     pair: str
     progress: Progress
 
+    def offers(self, requirement: str) -> bool:
+        return _offers(self.spec, requirement)
+
     def run(self, name: str, requirements: Iterable[str], active: Sequence[str]) -> Phase:
-        cases = [requirement + self.pair for requirement in requirements]
+        cases = [requirement + self.pair for requirement in requirements if self.offers(requirement)]
         folder = self.folder / name
-        self.progress(f"  {name}: {', '.join(cases)}")
+        self.progress(f"  {name}: {len(cases)} {'case' if len(cases) == 1 else 'cases'}")
         command = [sys.executable, "-m", "pytest", "-q", str(Path(__file__).parent / "conformance")]
         command += ["--fleet", str(self.spec.source), "--seed", str(self.seed), "--runs-dir", str(folder)]
-        command += ["-k", " or ".join(cases)]
+        command += ["-k", " or ".join(cases), "--rerun-command", typed(named_by(self.spec), active)]
         if active:
             command += ["--expect-defects", ",".join(active)]
         with open(self.folder / f"{name}.log", "w") as log:
@@ -144,14 +194,16 @@ def _try_all(fleet: Fleet, chosen: Sequence[Defect], runner: Runner, progress: P
     before = runner.run("0-healthy", touched, [])
     trials = []
     for number, defect in enumerate(chosen, start=1):
+        began = time.monotonic()
         try:
             mesh.set_defects(fleet, [defect.name], TOGGLE_SECONDS_MAX)
             during = runner.run(f"{number}-{defect.name}", [defect.requirement, *defect.stays_green], [defect.name])
         finally:
             mesh.set_defects(fleet, [], TOGGLE_SECONDS_MAX)
-        after = runner.run(f"{number}-healthy-again", sorted({defect.requirement, *defect.stays_green}), [])
-        trial = judge(defect, runner.pair, before, during, after)
-        progress(f"{trial.outcome.upper()}: {defect.name} – {trial.why}")
+        after = runner.run(f"{number}-healthy-again", [defect.requirement], [])
+        trial = judge(defect, runner.pair, before, during, after, runner.offers)
+        took = time.monotonic() - began
+        progress(f"{number}/{len(chosen)} {trial.outcome.upper()}: {defect.name} – {trial.why} ({took:.0f} s)")
         trials.append(trial)
         before = _merged(before, after)
     return trials
@@ -162,21 +214,28 @@ def _merged(earlier: Phase, later: Phase) -> Phase:
     return Phase(later.folder, {**earlier.verdicts, **later.verdicts})
 
 
-def judge(defect: Defect, pair: str, before: Phase, during: Phase, after: Phase) -> Trial:
-    """What an A/B/A says of one defect. Pure."""
+def judge(
+    defect: Defect,
+    pair: str,
+    before: Phase,
+    during: Phase,
+    after: Phase,
+    offered: Callable[[str], bool] = lambda _: True,
+) -> Trial:
+    """What an A/B/A says of one defect; of what stays green, only what this fleet offers counts. Pure."""
     target = defect.requirement + pair
-    cases = [target, *(requirement + pair for requirement in defect.stays_green)]
+    cases = [target, *(requirement + pair for requirement in defect.stays_green if offered(requirement))]
     outcome, why = _outcome(defect, target, cases, before, during, after)
     folders = tuple(str(phase.folder) for phase in (before, during, after))
-    return Trial(defect.name, defect.requirement, defect.expectation, outcome, why, folders)
+    return Trial(defect.name, defect.requirement, pair.strip("[]"), defect.expectation, outcome, why, folders)
 
 
 def _outcome(
     defect: Defect, target: str, cases: list[str], before: Phase, during: Phase, after: Phase
 ) -> tuple[str, str]:
-    for name, phase in (("before", before), ("after", after)):
-        if red := phase.not_passed(cases):
-            alarm = any(phase.verdict(case) is Verdict.FAILED for case in cases)
+    for name, phase, due in (("before", before, cases), ("after", after, cases[:1])):
+        if red := phase.not_passed(due):
+            alarm = any(phase.verdict(case) is Verdict.FAILED for case in due)
             return "false alarm" if alarm else "unknown", f"not green {name} the defect: {', '.join(red)}"
     verdict, expectation = during.verdict(target), during.expectation(target)
     if verdict is Verdict.UNKNOWN:
@@ -191,14 +250,13 @@ def _outcome(
     return "noticed", f"{target} failed on {expectation!r}, and only while the defect was on"
 
 
-def _conclude(trials: Sequence[Trial], folder: Path, seed: int, pair: str, progress: Progress) -> int:
+def _conclude(trials: Sequence[Trial], folder: Path, seed: int, progress: Progress) -> int:
     counts = {outcome: sum(trial.outcome == outcome for trial in trials) for outcome in OUTCOMES}
     document = {
         "apiVersion": "meshproof.dev/v1alpha1",
         "kind": "DefectMatrix",
         "mesh": str(ReferenceMesh().identity()),
         "seed": seed,
-        "pair": pair,
         "summary": counts,
         "trials": [{**asdict(trial), "runs": list(trial.runs)} for trial in trials],
     }
@@ -213,4 +271,4 @@ def _conclude(trials: Sequence[Trial], folder: Path, seed: int, pair: str, progr
     return 11 if counts["unknown"] else 0
 
 
-OUTCOMES = ("noticed", "missed", "false alarm", "unknown")
+OUTCOMES = ("noticed", "missed", "false alarm", "unknown", "not tried")

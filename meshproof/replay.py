@@ -1,9 +1,9 @@
 """Judge a stored run again, from its histories alone, and say where that differs from what was stored.
 
-No fleet is needed and nothing is written. A verdict that was made from a history must come out the same. A
-case may also be `unknown` for a reason that no history holds, such as a fixture that broke: where its history then says
-something else, or there is none, it is listed as not recomputed, with its stored reason. Cases that were never judged
-from traffic (unsupported, not built, excluded) have nothing to recompute and are only counted.
+No fleet is needed and nothing is written. A verdict that was made from a history must come out the same, and so must
+what was measured. A case may also be `unknown` for a reason that no history holds, such as a fixture that broke: where
+its history then says something else, or there is none, it is listed as not recomputed, with its stored reason. Cases
+that were never judged from traffic (unsupported, not built, excluded) have nothing to recompute and are only counted.
 
 Limits: this shows that verdict and history belong together, not that the history is true; there is no signature.
 """
@@ -11,14 +11,14 @@ Limits: this shows that verdict and history belong together, not that the histor
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TextIO
 
 from meshproof.clusters.fleet import EnvironmentUnfit
-from meshproof.fixtures.checkers import check
+from meshproof.fixtures.checkers import check, measured
 from meshproof.fixtures.history import HistoryDamaged
 from meshproof.fixtures.history import load as load_history
 from meshproof.fixtures.results import RUN_FILE, CaseResult
@@ -98,11 +98,10 @@ def replay_case(run_dir: Path, case: CaseResult) -> Replayed:
     if judgement.verdict is case.verdict:
         if case.history_sha256 not in ("", hashlib.sha256(path.read_bytes()).hexdigest()):
             return _not_recomputed(case.id, stored, f"{case.history} is not the file its verdict was made from")
+        if bent := _bent_values(case, measured(history)):
+            return Replayed(case.id, stored, again, Comparison.DIFFERENT, bent)
         elsewhere = f"for another reason; stored: {case.reason}; of the history alone: {judgement.reason}"
         return Replayed(case.id, stored, again, Comparison.SAME, "" if case.reason == judgement.reason else elsewhere)
-    if case.verdict is Verdict.OBSERVED and judgement.verdict is not Verdict.FAILED:
-        why = f"`observed` is not a verdict of the checker; of the history alone it says: {judgement.reason}"
-        return Replayed(case.id, stored, again, Comparison.NOT_RECOMPUTED, why)
     if case.verdict is Verdict.UNKNOWN:
         # Nothing tells a harness that broke outside the history from a history that was changed: agree to neither.
         why = f"the history alone says {again}; it was changed, or the stored reason lies outside it: {case.reason}"
@@ -127,6 +126,14 @@ def _lone_history(folder: Path, out: TextIO) -> int:
     why = f"no run lies around it, so there is no stored verdict to compare with; {judgement.reason}"
     _print_table([Replayed(history.case.id, "-", judgement.verdict.value, Comparison.NOT_RECOMPUTED, why)], out)
     return CANNOT_TELL
+
+
+def _bent_values(case: CaseResult, again: Mapping[str, float | str]) -> str:
+    """Which stored measurement the history does not bear out, in words; what it does not tell of is left alone."""
+    for name, value in case.observed.items():
+        if name in again and again[name] != value:
+            return f"{name}: stored {value}, recomputed {again[name]}"
+    return ""
 
 
 def _lies_in(case: CaseResult, run_dir: Path, folder: Path) -> bool:

@@ -15,6 +15,7 @@ from meshproof.fixtures.history import (
     History,
     Match,
     Observation,
+    Sample,
     Source,
 )
 from meshproof.fixtures.outcomes import Outcome
@@ -46,7 +47,7 @@ def row(
 
 def eventually(
     expect: Match = FAR,
-    including: Match | None = None,
+    including: Match | tuple[Match, ...] | None = None,
     since: float = 0.0,
     within: float = 4.0,
     in_a_row: int = 3,
@@ -65,6 +66,23 @@ def consistently(
     name: str = "it stays",
 ) -> Expectation:
     return Expectation(name, role, "consistently", expect, None, since, None, during, in_a_row, (1, 0))
+
+
+def sticky(since: float = 0.0, during: float = 2.0, in_a_row: int = 3) -> Expectation:
+    return Expectation("it sticks", "claim", "sticky", ANY, None, since, None, during, in_a_row, (1, 0))
+
+
+def tally(since: float = 0.0, within: float | None = None) -> Expectation:
+    return Expectation("the move", "observed", "tally", ANY, None, since, within, None, 1, (1, 0))
+
+
+def percentile(since: float = 0.0, within: float = 1.0) -> Expectation:
+    """Of one sample: the first answer from afar."""
+    samples = (Sample(since, FAR, "echo.ns:80/tcp"),)
+    least, over = 1, (1, 0)
+    return Expectation(
+        "p95", "claim", "percentile", ANY, None, since, within, None, least, over, samples=samples, percent=95.0
+    )
 
 
 def history(*steps: tuple[Sequence[Observation], Expectation] | Event) -> History:

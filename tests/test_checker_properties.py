@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshproof.fixtures.checkers import check
 from meshproof.fixtures.history import Expectation, Observation
+from meshproof.fixtures.verdicts import Verdict
 from tests.histories import (
     ANY,
     FAILED,
@@ -17,14 +20,24 @@ from tests.histories import (
     consistently,
     eventually,
     history,
+    percentile,
     probe,
     row,
+    sticky,
+    tally,
     verdict,
 )
 
 rules = st.one_of(
     st.builds(eventually, st.sampled_from([FAR, ANY]), st.none() | st.just(FAR), st.floats(0, 3), st.floats(0.5, 6)),
     st.builds(consistently, st.sampled_from([FAR, ANY]), st.floats(0, 3), st.floats(0.5, 6)),
+)
+every_rule = st.one_of(
+    rules,
+    st.builds(sticky, st.floats(0, 3), st.floats(0.5, 6)),
+    st.builds(percentile, st.floats(0, 3), st.floats(0.1, 6)),
+    st.builds(replace, rules, role=st.just("observed")),
+    st.builds(tally, st.floats(0, 3)),
 )
 streams = st.lists(
     st.builds(
@@ -39,11 +52,11 @@ streams = st.lists(
 )
 
 
-@given(streams, rules)
+@given(streams, every_rule)
 def test_any_history_gets_a_verdict(seen: list[Observation], rule: Expectation) -> None:
-    """Never an exception, always one of three, and the same every time."""
+    """Never an exception, always one of three (or observed, where that was asked), and the same every time."""
     first = check(history((seen, rule)))
-    assert first.verdict in (PASSED, FAILED, UNKNOWN)
+    assert first.verdict in (PASSED, FAILED, UNKNOWN, *([Verdict.OBSERVED] if rule.role == "observed" else []))
     assert first.reason
     assert check(history((seen, rule))) == first
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ from meshproof.cli import main, run
 from meshproof.cli.exits import Stopped, stoppable
 from meshproof.clusters import fleetfile
 from meshproof.clusters.embedded import provider as embedded
+from meshproof.clusters.meshes.reference.mesh import ReferenceMesh
 from tests.fake_provider import FakeProvider
 
 
@@ -88,6 +90,106 @@ def test_run_hands_everything_to_pytest(provider: FakeProvider, commands: list[l
     assert text.endswith("--seed 7 -k DISC-04 --strict-verdicts -x --fleet")
 
 
+def test_workers_and_cases_at_once_are_passed_on(provider: FakeProvider, commands: list[list[str]]) -> None:
+    """-n and --at-once go to pytest as they are, and are left out when nobody asked."""
+    main(["run", "-n", "4", "--at-once", "6"])
+    main(["run"])
+    assert " ".join(commands[0]).endswith("-n 4 --at-once 6")
+    assert not {"-n", "--at-once"}.intersection(commands[1])
+    assert main(["run", "--at-once", "0"]) == main(["run", "-n", "-1"]) == 4
+
+
+def test_a_defect_is_on_for_the_run_only(
+    provider: FakeProvider,
+    commands: list[list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """--defect switches a defect on before the cases and off after them, and the rerun command says so."""
+    switched: list[list[str]] = []
+    monkeypatch.setattr(ReferenceMesh, "set_defects", lambda mesh, fleet, names, seconds: switched.append(list(names)))
+    assert main(["run", "--fleet", "two", "--defect", "shared_ignored"]) == 1
+    assert switched == [["shared_ignored"], []]
+    text = " ".join(commands[0])
+    assert "--rerun-command meshproof run conformance --fleet two --defect shared_ignored " in text
+    assert text.endswith("--expect-defects shared_ignored")
+    for verb in ("run", "prove"):
+        assert main([verb, "--fleet", "two", "--defect", "shared_ingored"]) == 4
+        assert "there is no defect 'shared_ingored'; did you mean shared_ignored" in capsys.readouterr().err
+    assert provider.asked == ["up", "down two"]
+
+
+@pytest.mark.parametrize(
+    ("expression", "code", "says"),
+    [
+        ("DISC-99", 4, "-k DISC-99: there is no requirement DISC-99, did you mean DISC-"),
+        ("disc-01 or not DISC-99", 4, "there is no requirement DISC-99"),
+        ("DISC-04[east-wset]", 4, "fleet two has no pair east-wset, did you mean east-west?"),
+        ("DISC-04[a-b]", 4, "fleet two has no pair a-b, its pairs are east-west, west-east"),
+        ("FO-01 or (POL-02)", 5, "nothing would be tested: FO-01 is not built yet, it needs the chaos suite"),
+    ],
+)
+def test_a_selection_that_can_match_nothing_brings_no_fleet_up(
+    provider: FakeProvider,
+    commands: list[list[str]],
+    capsys: pytest.CaptureFixture[str],
+    expression: str,
+    code: int,
+    says: str,
+) -> None:
+    """An id or pair that does not exist, or nothing that is built: told at once, and nothing is created."""
+    assert main(["run", "--fleet", "two", "-k", expression]) == code
+    assert says in capsys.readouterr().err
+    assert provider.asked == []
+    assert commands == []
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["disc-04", "DISC-04[east-west]", "DISC-0", "DISC-04[east", "discovery", "not FO-01", "FO-01 or DISC-01"],
+)
+def test_a_selection_that_may_match_is_pytests_to_judge(
+    provider: FakeProvider, commands: list[list[str]], expression: str
+) -> None:
+    """Parts of ids, module names and negations go to pytest as they are."""
+    assert main(["run", "--fleet", "two", "-k", expression]) == 1
+    assert commands[0][-1] == expression
+
+
+@pytest.mark.parametrize(
+    ("record", "words", "code"),
+    [
+        ({"exit_code": 0}, [], 0),
+        ({"exit_code": None}, [], 11),
+        ({"exit_code": 1}, [], 11),
+        (None, [], 11),
+        (None, ["--", "--collect-only"], 0),
+        (None, ["--", "--runs-dir", "elsewhere"], 0),
+    ],
+)
+def test_a_zero_is_believed_only_when_a_run_says_so(
+    provider: FakeProvider,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    record: dict[str, int | None] | None,
+    words: list[str],
+    code: int,
+) -> None:
+    """A case that ends the process with 0 leaves a run that never ended, and that is no green."""
+
+    def ended(command: list[str]) -> int:
+        if record is not None:
+            (tmp_path / "runs/new").mkdir(parents=True)
+            (tmp_path / "runs/new/run.json").write_text(json.dumps(record))
+        return 0
+
+    earlier = tmp_path / "runs/earlier"
+    earlier.mkdir(parents=True)
+    (earlier / "run.json").write_text('{"exit_code": 0}')
+    monkeypatch.setattr(run, "_pytest", ended)
+    assert main(["run", "--fleet", "two", *words]) == code
+
+
 @pytest.mark.parametrize("suite", ["chaos", "load"])
 def test_a_suite_that_is_not_built_is_10(
     provider: FakeProvider, commands: list[list[str]], suite: str, capsys: pytest.CaptureFixture[str]
@@ -103,6 +205,23 @@ def test_a_killed_pytest_is_unknown(capsys: pytest.CaptureFixture[str]) -> None:
     """When pytest dies by a signal nothing was decided: 11."""
     assert run._pytest([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]) == 11
     assert "SIGKILL" in capsys.readouterr().err
+
+
+def test_cleaning_up_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """While an interrupted pytest cleans up a person hears what it does and that it goes on, and when it was ended."""
+    monkeypatch.setattr(run, "HEARTBEAT_SECONDS", 0.2)
+    monkeypatch.setattr(run, "STOP_SECONDS_MAX", 1.0)
+    program = (
+        "import os, signal, sys, time\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "os.kill(int(sys.argv[1]), signal.SIGINT); time.sleep(20)\n"
+    )
+    with stoppable(), pytest.raises(Stopped):
+        run._pytest([sys.executable, "-c", program, str(os.getpid())])
+    first, *rest = capsys.readouterr().err.splitlines()
+    assert first.startswith("stopped by SIGINT; cleaning up: running cases end")
+    assert rest[0].endswith("still cleaning up")
+    assert rest[-1].startswith("pytest is ended before it could clean up")
 
 
 def test_an_interrupted_pytest_gets_time_to_report(tmp_path: Path) -> None:

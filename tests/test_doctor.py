@@ -104,7 +104,7 @@ def test_another_fleet_is_told_and_the_own_one_is_none(
     preflight.require(spec)
     monkeypatch.setattr(occupied, "living_fleets", lambda: frozenset({own, other}))
     assert refusal(spec) == (
-        f"no embedded fleet here: another embedded fleet is up ({other}); "
+        f"another embedded fleet is up ({other}), and a machine carries one at a time; "
         f"run first: MESHPROOF_STATE={tmp_path / 'elsewhere'} meshproof down three"
     )
 

@@ -105,9 +105,15 @@ def test_several_problems_come_together_but_not_too_many(tmp_path: Path) -> None
     ]
 
 
+def test_one_problem_more_is_one_problem(tmp_path: Path) -> None:
+    """The count of what is not told agrees with its noun."""
+    message = refused(tmp_path, GOOD.replace("id: ", "ib: "))
+    assert message.splitlines()[-1] == "f.yaml: and 1 more problem"
+
+
 def test_an_unknown_bare_name_lists_the_built_in_fleets() -> None:
     """A typing error in a fleet's name is answered with the names there are."""
-    with pytest.raises(EnvironmentUnfit, match=r"there is no fleet 'tow'.*two, three, three-service-cidrs, six"):
+    with pytest.raises(EnvironmentUnfit, match=r"there is no fleet 'tow'.*two, three, three-service-cidrs"):
         fleetfile.resolve("tow")
 
 

@@ -25,6 +25,8 @@ from meshproof.fixtures.history import (
     Match,
     Observation,
     Recorder,
+    Sample,
+    Shares,
     Source,
     load,
 )
@@ -71,19 +73,49 @@ json_values = st.recursive(
     max_leaves=5,
 )
 objects = st.dictionaries(text, json_values, max_size=3)
-match_values = st.builds(Match, st.none() | st.just(Outcome.REACHED), names, st.none(), st.none() | names, st.none())
+match_values = st.one_of(
+    st.builds(Match, st.none() | st.just(Outcome.REACHED), names, st.none(), st.none() | names, st.none()),
+    st.builds(
+        Match,
+        st.just(Outcome.REACHED),
+        pods=st.lists(st.text("ab", min_size=1), max_size=3).map(tuple),
+        not_pods=st.lists(st.text("cd", min_size=1), max_size=3).map(tuple),
+        detail=st.none() | names,
+    ),
+)
 ranges = st.tuples(st.integers(0, 99), st.integers(0, 99))
-roles = st.sampled_from(["claim", "control"])
+roles = st.sampled_from(["claim", "control", "observed"])
+several = st.lists(match_values, min_size=1, max_size=3).map(tuple)
+shares = st.lists(names, min_size=2, max_size=5, unique=True).map(
+    lambda groups: Shares("pod", tuple((name, 1 / len(groups)) for name in groups))
+)
+samples = st.lists(st.builds(Sample, seconds, match_values, names), min_size=1, max_size=3).map(tuple)
+nothing = st.none()
 expectations = st.one_of(
     st.builds(
         Expectation,
-        *(names, roles, st.just("eventually"), match_values, st.none() | match_values),
+        *(names, roles, st.just("eventually"), match_values, st.none() | match_values | several),
         *(seconds, bounds, st.none(), st.integers(1, 99), ranges),
     ),
     st.builds(
         Expectation,
-        *(names, roles, st.just("consistently"), match_values, st.none()),
+        *(names, roles, st.sampled_from(["consistently", "sticky"]), match_values, st.none()),
         *(seconds, st.none(), bounds, st.integers(1, 99), ranges),
+    ),
+    st.builds(
+        Expectation,
+        *(names, roles, st.just("distribution"), match_values, nothing, seconds, nothing, nothing),
+        *(st.integers(1, 99), ranges, shares),
+    ),
+    st.builds(
+        Expectation,
+        *(names, roles, st.just("percentile"), match_values, nothing, seconds, bounds, nothing),
+        *(st.integers(1, 99), ranges, nothing, samples, st.floats(0.1, 100)),
+    ),
+    st.builds(
+        Expectation,
+        *(names, st.just("observed"), st.just("tally"), match_values, nothing, seconds, nothing | bounds, nothing),
+        *(st.integers(1, 99), ranges),
     ),
 )
 headers = st.builds(CaseHeader, text, text, st.none() | st.tuples(text, text), text, st.integers(), text)
@@ -120,6 +152,17 @@ def test_the_lines_are_as_the_interface_says(tmp_path: Path) -> None:
     assert list(lines[2]) == seen
     assert lines[3]["expect"] == {"cluster": "west"}
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_history_of_before_reads_as_it_did() -> None:
+    """A line written before there were shares, samples and several pods: its keys are all there still are."""
+    line = (
+        '{"v":1,"kind":"expectation","n":9,"name":"far answers","role":"claim","rule":"eventually",'
+        '"expect":{"cluster":"west"},"including":{"pod":"echo-0"},"since":1.5,"within":10.0,"during":null,'
+        '"in_a_row":3,"over":[3,3]}'
+    )
+    assert decode(9, line) == WANTED
+    assert encode(9, WANTED) == line
 
 
 def written(tmp_path: Path) -> Path:
@@ -182,6 +225,14 @@ def change(line: int, edit: Callable[[dict[str, Any]], object]) -> Callable[[lis
         (change(4, lambda r: r.update(expect={})), 4),
         (change(4, lambda r: r.update(expect={"pod": None})), 4),
         (change(4, lambda r: r.update(name="")), 4),
+        (change(4, lambda r: r.update(rule="linearizable")), 4),
+        (change(4, lambda r: r.update(rule="distribution", within=None)), 4),
+        (change(4, lambda r: r.update(shares={"by": "pod", "of": [["a", 0.5], ["b", 0.5]], "nodes": 2})), 4),
+        (change(4, lambda r: r.update(samples=[])), 4),
+        (change(4, lambda r: r.update(percent=95)), 4),
+        (change(4, lambda r: r.update(including=[])), 4),
+        (change(4, lambda r: r.update(expect={"pods": "echo-0"})), 4),
+        (change(4, lambda r: r.update(expect={"pods": []})), 4),
     ],
 )
 def test_damage_is_found_and_placed(tmp_path: Path, damage: Callable[[list[str]], list[str]], line: int) -> None:

@@ -13,13 +13,14 @@ import pytest
 
 # All of the plugin is loaded here, because pytester forgets what an inner run was the first to import.
 from meshproof.fixtures import borrowed as _loaded  # noqa: F401 - see above
-from meshproof.fixtures import results
+from meshproof.fixtures import judging, results
 from meshproof.fixtures.results import CaseResult, RunResult
 from meshproof.fixtures.verdicts import Verdict
 
 pytest_plugins = ["pytester"]
 
 CONFTEST = """
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,6 +65,7 @@ class Asker:
     answers: str
 
     def batch(self, count):
+        time.sleep(0.01)
         now = self.clock.now()
         by = Answerer(self.answers, "node", "ns", "echo", "uid", "10.0.0.1")
         return [
@@ -307,13 +309,24 @@ def test_a_failure_outlives_its_teardown(suite: pytest.Pytester) -> None:
     assert "stuck" in case.message
 
 
-def test_a_missing_feature_is_unsupported(suite: pytest.Pytester) -> None:
-    """A case that needs what the mesh does not offer is unsupported with the reason, and alone makes no green run."""
-    body = HOLDS.replace('"DISC-01"', '"DISC-01", needs={Feature.SHARED}')
+@pytest.mark.parametrize("needs", ["", ", needs={Feature.SHARED}"], ids=["by its list", "by its list and its features"])
+def test_what_a_fleet_is_known_to_lack_is_unsupported(
+    suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, needs: str
+) -> None:
+    """What docs/support.yaml lists for a fleet is unsupported with its reason, and alone makes no green run."""
+    monkeypatch.setattr(judging, "reason_for", lambda id, **fleet: f"{id} is beyond {fleet['mesh']}")
+    body = HOLDS.replace('"DISC-01"', '"DISC-01"' + needs)
     assert run(suite, body).ret == 5
     assert only(suite).verdict is Verdict.UNSUPPORTED
-    assert only(suite).reason == "the mesh does not offer shared"
+    assert only(suite).reason == "DISC-01 is beyond paper"
     assert run(suite, body, "--strict-verdicts").ret == 11
+
+
+def test_a_missing_feature_that_nobody_explains_is_unknown(suite: pytest.Pytester) -> None:
+    """A mesh that offers less than a case needs, without an entry in docs/support.yaml, is unknown and not neutral."""
+    assert run(suite, HOLDS.replace('"DISC-01"', '"DISC-01", needs={Feature.SHARED}')).ret == 11
+    assert only(suite).verdict is Verdict.UNKNOWN
+    assert "does not offer shared, and docs/support.yaml has no entry" in only(suite).reason
 
 
 def test_what_the_user_leaves_out_is_listed(suite: pytest.Pytester) -> None:
@@ -341,7 +354,8 @@ def test_what_was_planned_and_not_reported_is_unknown(suite: pytest.Pytester, st
     if stop == "-x":
         body = body.replace("os.kill(os.getpid(), signal.SIGINT)", "pass")
     suite.makepyfile(test_paper=PREAMBLE + body)
-    result = suite.runpytest_subprocess("--fleet", "east-west", *(["-x"] if stop == "-x" else []))
+    more = ["-x"] if stop == "-x" else []
+    result = suite.runpytest_subprocess("--fleet", "east-west", "--at-once", "1", *more)
     assert result.ret == 11
     assert only(suite).verdict is Verdict.UNKNOWN
     assert "ended before it was reported" in only(suite).reason
@@ -351,7 +365,7 @@ def test_a_killed_run_leaves_its_evidence(suite: pytest.Pytester) -> None:
     """After kill -9 the plan and every judged case are on disk, and the run says that it has not ended."""
     body = HOLDS + '\n@requirement("DISC-02")\ndef test_die(pair):\n    os.kill(os.getpid(), signal.SIGKILL)\n'
     suite.makepyfile(test_paper=PREAMBLE + body)
-    result = suite.runpytest_subprocess("--fleet", "east-west")
+    result = suite.runpytest_subprocess("--fleet", "east-west", "--at-once", "1")
     assert result.ret == -signal.SIGKILL
     left = left_by(suite)
     assert left.exit_code is None

@@ -12,12 +12,14 @@ import pytest
 import yaml
 
 from meshproof import prove as module
+from meshproof.cli.prove import FLEETS
 from meshproof.clusters import fleetfile
 from meshproof.clusters.fleet import EnvironmentUnfit, FleetSpec, Progress
 from meshproof.clusters.meshes.reference.defects import Defect, every
 from meshproof.fixtures.requirements import catalogue
 from meshproof.fixtures.verdicts import Verdict
 from meshproof.prove import Phase, Runner, Trial, judge, prove
+from meshproof.rotation import class_of, rotated
 from tests.fake_provider import FakeProvider
 
 PAIR = "[east-west]"
@@ -57,7 +59,8 @@ RED = phase(FAILED)
         (phase(), RED, RED, "false alarm", f"not green after the defect: {TARGET} failed"),
         (phase(neighbour=FAILED), RED, phase(), "false alarm", f"not green before the defect: {NEIGHBOUR} failed"),
         (phase(UNKNOWN), RED, phase(), "unknown", f"not green before the defect: {TARGET} unknown"),
-        (phase(), RED, phase(neighbour=None), "unknown", f"not green after the defect: {NEIGHBOUR} unknown"),
+        (phase(), RED, phase(neighbour=None), "noticed", f"{TARGET} failed on {PROMISE!r}"),
+        (phase(neighbour=None), RED, phase(), "unknown", f"not green before the defect: {NEIGHBOUR} unknown"),
         (phase(UNKNOWN, FAILED), RED, phase(), "false alarm", "not green before the defect"),
         (phase(), phase(FAILED, FAILED), phase(), "false alarm", f"must stay green but did not: {NEIGHBOUR} failed"),
         (phase(), phase(FAILED, UNKNOWN), phase(), "unknown", f"must stay green but did not: {NEIGHBOUR} unknown"),
@@ -74,7 +77,8 @@ RED = phase(FAILED)
         "red-after",
         "neighbour-red-before",
         "unknown-before",
-        "neighbour-not-reported-after",
+        "neighbour-not-asked-after",
+        "neighbour-not-reported-before",
         "unknown-and-red-before",
         "neighbour-red-during",
         "neighbour-unknown-during",
@@ -113,9 +117,12 @@ def test_the_green_after_one_defect_is_the_green_before_the_next() -> None:
 )
 def test_the_exit_code_and_the_matrix(tmp_path: Path, outcomes: list[str], code: int) -> None:
     """Missed or false alarm is 1, else anything unknown 11; the matrix holds every trial, readable without us."""
-    trials = [Trial(f"d{number}", "DISC-04", PROMISE, each, "why", ("a", "b")) for number, each in enumerate(outcomes)]
+    trials = [
+        Trial(f"d{number}", "DISC-04", "east-west", PROMISE, each, "why", ("a", "b"))
+        for number, each in enumerate(outcomes)
+    ]
     told: list[str] = []
-    assert module._conclude(trials, tmp_path, 7, "east-west", told.append) == code
+    assert module._conclude(trials, tmp_path, 7, told.append) == code
     document = yaml.safe_load((tmp_path / "prove.yaml").read_text())
     assert [trial["outcome"] for trial in document["trials"]] == outcomes
     assert sum(document["summary"].values()) == len(outcomes)
@@ -129,6 +136,34 @@ def test_every_defect_names_what_there_is() -> None:
         assert {defect.requirement, *defect.stays_green} <= set(catalogue())
         assert defect.requirement not in defect.stays_green
         assert defect.expectation
+
+
+def test_the_fleets_of_prove_offer_what_every_defect_needs() -> None:
+    """Without options every defect is tried, on the first fleet that offers its requirement."""
+    specs = [fleetfile.load(fleetfile.resolve(name)) for name in FLEETS]
+    work, left = module.shared_out(specs, every())
+    assert left == []
+    assert sorted(defect.name for _, its in work for defect in its) == sorted(defect.name for defect in every())
+    assert module.shared_out(specs[:1], every())[1] != []
+
+
+def test_one_defect_of_each_class_is_drawn_by_a_text() -> None:
+    """The same text draws the same defects, one a class; other texts come round to every defect."""
+    drawn = rotated(every(), "a1b2c3")
+    assert drawn == rotated(every(), "a1b2c3")
+    assert sorted(map(class_of, drawn)) == sorted({class_of(defect) for defect in every()})
+    met = {defect.name for number in range(200) for defect in rotated(every(), str(number))}
+    assert met == {defect.name for defect in every()}
+
+
+@pytest.mark.parametrize(
+    ("models", "name"),
+    [("C15 x", "stale backends"), ("C34 cilium/cilium#45109", "wrong merging"), ("C88", "drops on failover"),
+     ("M34", "other"), ("C107", "other")],
+)  # fmt: skip
+def test_a_defect_is_of_the_class_its_bug_is_in(models: str, name: str) -> None:
+    """The first number in `models` decides; without one, or behind the last class, it is another."""
+    assert class_of(replace(DEFECT, models=models)) == name
 
 
 # --- whose fleet it is ---------------------------------------------------------------------------------------------
@@ -154,7 +189,9 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[Runner]:
 
     def try_all(fleet: object, chosen: list[Defect], runner: Runner, progress: Progress) -> list[Trial]:
         seen.append(runner)
-        return [Trial(each.name, each.requirement, each.expectation, "noticed", "why", ()) for each in chosen]
+        return [
+            Trial(each.name, each.requirement, "east-west", each.expectation, "noticed", "why", ()) for each in chosen
+        ]
 
     monkeypatch.setattr(module, "_try_all", try_all)
     return seen
@@ -169,7 +206,7 @@ def test_an_unknown_defect_is_refused_before_anything_is_done(
 ) -> None:
     """A defect's name that does not exist is told with those that do, and no fleet is touched."""
     with pytest.raises(EnvironmentUnfit, match=r"unknown defect no-such-thing; known: .*shared_ignored"):
-        prove(spec, ["shared_ignored", "no-such-thing"], 7, tmp_path / "runs", quiet)
+        prove([spec], ["shared_ignored", "no-such-thing"], 7, tmp_path / "runs", quiet)
     assert provider.asked == []
     assert not (tmp_path / "runs").exists()
 
@@ -177,7 +214,7 @@ def test_an_unknown_defect_is_refused_before_anything_is_done(
 def test_another_mesh_has_no_defects_of_ours(provider: FakeProvider, spec: FleetSpec, tmp_path: Path) -> None:
     """Defects are the reference mesh's; any other is refused before anything is done."""
     with pytest.raises(EnvironmentUnfit, match="this fleet's mesh is 'cilium'"):
-        prove(replace(spec, mesh="cilium"), [], 7, tmp_path, quiet)
+        prove([replace(spec, mesh="cilium")], [], 7, tmp_path, quiet)
     assert provider.asked == []
 
 
@@ -190,7 +227,7 @@ def test_the_fleet_is_left_as_it_was_found(
 ) -> None:
     """A fleet that was not up is taken down afterwards; one that was, or was coming up, is somebody else's."""
     provider.phase = phase
-    assert prove(spec, [], 7, tmp_path, quiet) == 0
+    assert prove([spec], [], 7, tmp_path, quiet) == 0
     assert provider.asked == asked
 
 
@@ -204,7 +241,7 @@ def test_a_fleet_that_up_refused_is_not_taken_down(
 
     monkeypatch.setattr(provider, "up", refuse, raising=False)
     with pytest.raises(EnvironmentUnfit, match="another fleet file"):
-        prove(spec, [], 7, tmp_path, quiet)
+        prove([spec], [], 7, tmp_path, quiet)
     assert provider.asked == []
 
 
@@ -218,14 +255,14 @@ def test_a_fleet_is_taken_down_also_when_the_trials_break(
 
     monkeypatch.setattr(module, "_try_all", broken)
     with pytest.raises(KeyboardInterrupt):
-        prove(spec, [], 7, tmp_path, quiet)
+        prove([spec], [], 7, tmp_path, quiet)
     assert provider.asked == ["up", "down two"]
 
 
 def test_a_seed_chooses_the_pair(provider: FakeProvider, tried: list[Runner], spec: FleetSpec, tmp_path: Path) -> None:
     """The same seed tries the same pair, and different seeds try different ones."""
     for number, seed in enumerate([1, 1, *range(2, 12)]):
-        prove(spec, ["shared_ignored"], seed, tmp_path / str(number), quiet)
+        prove([spec], ["shared_ignored"], seed, tmp_path / str(number), quiet)
     pairs = [runner.pair for runner in tried]
     assert pairs[0] == pairs[1]
     assert set(pairs) == {"[east-west]", "[west-east]"}

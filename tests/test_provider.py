@@ -234,7 +234,8 @@ def test_up_clears_a_dead_fleet_away_first(spec: FleetSpec, spawning: Callable[[
     fleet = EmbeddedProvider().up(spec, told.append)
     assert fleet.directory.is_dir()
     assert not leftover.exists()
-    assert [line.strip() for line in told[:3]] == [
+    assert [line.strip() for line in told[:4]] == [
+        "bringing fleet 'two' up: 2 clusters, 4 nodes",
         "clearing away what an earlier fleet 'two' left",
         "0.3 s  network",
         "8.1 s  ready",

@@ -17,6 +17,7 @@ import pytest
 
 from meshproof.clusters.embedded import netns
 from meshproof.clusters.meshes.reference.agent import Kernel, refuse_without_limit
+from meshproof.clusters.meshes.reference.conntrack import Allowed, udp_only
 from meshproof.clusters.meshes.reference.merge import Backend, Frontend
 from meshproof.clusters.meshes.reference.nftables import Nftables, NftablesError
 from meshproof.clusters.meshes.reference.records import Port
@@ -108,16 +109,18 @@ def kernel() -> Iterator[Callable[..., bool]]:
     with netns.inside(NODE, Nftables) as nft:
         kernel = netns.inside(NODE, lambda: Kernel(nft))
 
-        def apply(*frontends: Frontend) -> bool:
-            return netns.inside(NODE, lambda: kernel.apply(frontends, compile_rules(frontends)))
+        def apply(*frontends: Frontend, forgotten: Callable[[Allowed], Allowed] = udp_only) -> bool:
+            return netns.inside(NODE, lambda: kernel.apply(frontends, compile_rules(frontends), forgotten))
 
         yield apply
         nft.run(f"add table ip {TABLE}\ndelete table ip {TABLE}")
 
 
-def service(*backends: str, protocol: str = "TCP", hairpins: tuple[str, ...] = ()) -> Frontend:
+def service(
+    *backends: str, protocol: str = "TCP", hairpins: tuple[str, ...] = (), session_seconds: int = 0
+) -> Frontend:
     chosen: tuple[Backend, ...] = tuple((backend, TARGET) for backend in backends)
-    return Frontend("shop", "echo", SERVICE, Port("x", protocol, PORT), chosen, frozenset(hairpins))
+    return Frontend("shop", "echo", SERVICE, Port("x", protocol, PORT), chosen, frozenset(hairpins), session_seconds)
 
 
 def ask(namespace: str = CLIENT) -> list[str]:
@@ -257,6 +260,84 @@ def test_a_udp_flow_older_than_its_service_finds_it(kernel: Callable[..., bool])
         kernel(service(SERVERS[1], protocol="UDP"))
         client.settimeout(SECONDS)
         assert exchange(client)[0] == SERVERS[1]
+
+
+def test_tcp_and_udp_on_one_port_are_two_services(kernel: Callable[..., bool]) -> None:
+    """The same address and port is balanced per protocol, each over its own backends."""
+    kernel(service(SERVERS[0]), service(SERVERS[1], protocol="UDP"))
+    assert {ask()[0] for _ in range(20)} == {SERVERS[0]}
+    with flow(CLIENT) as client:
+        assert exchange(client)[0] == SERVERS[1]
+    kernel(service(SERVERS[2]), service(SERVERS[1], protocol="UDP"))
+    assert ask()[0] == SERVERS[2]
+    with flow(CLIENT) as client:
+        assert exchange(client)[0] == SERVERS[1]
+
+
+def test_a_client_stays_with_its_backend_whoever_comes_or_goes(kernel: Callable[..., bool]) -> None:
+    """Session affinity holds over new connections, other backends' changes and the agent's own restart."""
+    kernel(service(*SERVERS, session_seconds=60))
+    chosen = ask()[0]
+    others = [server for server in SERVERS if server != chosen]
+    for backends in ([chosen, others[0]], [chosen, *others], [*others[1:], chosen]):
+        kernel(service(*backends, session_seconds=60))
+        assert {ask()[0] for _ in range(20)} == {chosen}
+    with netns.inside(NODE, Nftables) as nft:
+        successor = netns.inside(NODE, lambda: Kernel(nft))
+        again = [service(*SERVERS, session_seconds=60)]
+        netns.inside(NODE, lambda: successor.apply(again, compile_rules(again)))
+    assert {ask()[0] for _ in range(20)} == {chosen}
+    assert {ask(NODE)[0] for _ in range(20)} <= set(SERVERS)
+
+
+def test_a_client_whose_backend_dies_gets_one_new_backend(kernel: Callable[..., bool]) -> None:
+    """A pin goes with its backend, and does not come back with it."""
+    kernel(service(*SERVERS, session_seconds=60))
+    dead = ask()[0]
+    kernel(service(*(server for server in SERVERS if server != dead), session_seconds=60))
+    chosen = ask()[0]
+    assert chosen != dead
+    kernel(service(*SERVERS, session_seconds=60))
+    assert {ask()[0] for _ in range(20)} == {chosen}
+
+
+def test_a_session_ends_after_its_time(kernel: Callable[..., bool]) -> None:
+    """A pin lapses when its client has been silent for so long; and nothing of it is left without session affinity."""
+    kernel(service(*SERVERS, session_seconds=1))
+    ask()
+    assert CLIENT_IP in pins()
+    until = time.monotonic() + SECONDS
+    while CLIENT_IP in pins():
+        assert time.monotonic() < until, "the pin does not lapse"
+    kernel(service(*SERVERS))
+    assert "set pin_" not in pins()
+    assert {ask()[0] for _ in range(60)} == set(SERVERS)
+
+
+def pins() -> str:
+    """The node's table, from its first pin on."""
+    with netns.inside(NODE, Nftables) as nft:
+        listing = nft.table(TABLE)
+    return listing[listing.index("set pin_") : listing.index("chain ")] if "set pin_" in listing else ""
+
+
+def test_only_what_the_seam_names_is_forgotten(kernel: Callable[..., bool]) -> None:
+    """A healthy change leaves TCP connections to a removed backend alone; a `forget` that names them cuts them off."""
+    with contextlib.closing(netns.inside(SERVER, lambda: socket.create_server((SERVERS[0], 8099)))) as listener:
+        at = Frontend("shop", "long", SERVICE, Port("l", "TCP", 81), ((SERVERS[0], 8099),), frozenset())
+        elsewhere = replace(at, backends=((SERVERS[1], 8098),))
+        kernel(at)
+        client = netns.inside(CLIENT, lambda: socket.create_connection((SERVICE, 81), timeout=SECONDS))
+        server, _ = listener.accept()
+        with client, server:
+            kernel(elsewhere)
+            client.sendall(b"still here")
+            assert server.recv(100) == b"still here"
+            kernel(at)
+            kernel(elsewhere, forgotten=lambda allowed: allowed)
+            client.sendall(b"gone")
+            with pytest.raises(ConnectionResetError):
+                client.recv(100)
 
 
 @contextlib.contextmanager

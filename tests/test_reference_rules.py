@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from meshproof.clusters.meshes.reference.exporter import records
-from meshproof.clusters.meshes.reference.merge import Frontend, merge
+from meshproof.clusters.meshes.reference.balance import Balance, Offering
+from meshproof.clusters.meshes.reference.merge import Frontend, Imported
 from meshproof.clusters.meshes.reference.pipeline import Pipeline
 from meshproof.clusters.meshes.reference.records import Key, Member, Port, Record, RecordRefused, decode, encode
 from meshproof.clusters.meshes.reference.ruleset import change, compile_rules, found
@@ -58,7 +58,11 @@ def piece(namespace: str, service: str, ports: Ports, pods: list[str], ready: bo
 
 
 def export(number: int, seen: World) -> dict[Key, Record]:
-    return records(Pipeline(), Member(f"c{number}", number), seen)
+    return Offering().records(Pipeline(), Member(f"c{number}", number), seen)
+
+
+def merge(seen: World, imported: Imported) -> tuple[Frontend, ...]:
+    return Balance().frontends(Pipeline(), seen, imported)
 
 
 def uses(worlds: list[World], of: int) -> list[set[str]]:

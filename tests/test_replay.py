@@ -90,6 +90,40 @@ def test_an_untouched_run_agrees(tmp_path: Path) -> None:
     assert "meshproof reference mesh 0.1.0 (says nothing about Cilium or AKS)" in text
 
 
+def tallied(found: CaseResult) -> list[Line]:
+    """The same probes, of which nothing is promised."""
+    lines = history(found)
+    lines[-1] |= {"role": "observed", "rule": "tally", "during": None, "in_a_row": 1}
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("share", "code", "said"),
+    [(1.0, 0, "same"), (0.5, 1, "share from west: stored 0.5, recomputed 1.0")],
+)
+def test_an_observed_case_is_recomputed_with_its_values(tmp_path: Path, share: float, code: int, said: str) -> None:
+    """Observed comes out of the history as observed; a stored measurement that it does not bear out differs."""
+    name = "every reply comes from west, share from west"
+    values = {name: share, "something no history tells": 3.0}
+    seen = replace(case("LB-12", verdict=Verdict.OBSERVED), observed=values)
+    results.save(tmp_path, run(seen))
+    store(tmp_path, seen, tallied(seen))
+    found, text = replayed(tmp_path)
+    assert found == code
+    assert said in " ".join(text.split())
+
+
+def test_a_rule_of_a_later_version_is_not_recomputed(tmp_path: Path) -> None:
+    """A history with a rule that nobody here knows is never passed: exit 11."""
+    stored_run(tmp_path, GOOD)
+    lines = history(GOOD)
+    lines[-1]["rule"] = "linearizable"
+    store(tmp_path, GOOD, lines)
+    code, text = replayed(tmp_path)
+    assert code == 11
+    assert "NOT RECOMPUTED" in text
+
+
 def answered_elsewhere(line: Line) -> None:
     line["by"]["cluster"] = "east"
 

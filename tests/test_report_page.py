@@ -22,8 +22,12 @@ pytest_plugins = ["pytester"]
 RUN_DIR = Path("runs/latest")
 SIX = ("east", "west", "north", "south", "up", "down")
 
-GOLDEN = """\
-FAILED 1 of 7, 2 not built: meshproof reference mesh 0.1.0 (says nothing about Cilium or AKS)
+TITLE = (
+    "FAILED 1 of 7, 2 not built (meshproof list --not-built): "
+    "meshproof reference mesh 0.1.0 (says nothing about Cilium or AKS)"
+)
+GOLDEN = f"""\
+{TITLE}
 
 fleet    two (embedded): east v1.36.3, west v1.36.3
 suite    conformance, profile cilium, seed 7, meshproof 0.1.0
@@ -31,10 +35,13 @@ started  2026-11-22T04:35:00Z, took 1 min 15 s
 
 requirement  east>west    west>east
 DISC-01      + passed     + passed     A global service answers from every cluster in every cluster
-DISC-04      X FAILED     ? UNKNOWN    A cluster that stops sharing is left alone by its peers an...
-DISC-18      = observed                The time from a ready pod to its first remote reply stays...
+DISC-02                   ? UNKNOWN    A service without local pods is answered by the other
+                                       clusters alone
+DISC-04      X FAILED     ? UNKNOWN    A cluster that stops sharing is left alone by its peers and
+                                       keeps using both
+DISC-18      = observed                The time from a ready pod to its first remote reply stays in
+                                       bounds
 LB-04        - unsupp.                 Local affinity holds while a local backend lives
-DISC-02                   ? UNKNOWN    A service without local pods is answered by the other clus...
 
 X FAILED  DISC-04[east-west]  A cluster that stops sharing is left alone by its peers and keeps
     using both
@@ -56,21 +63,21 @@ X FAILED  DISC-04[east-west]  A cluster that stops sharing is left alone by its 
     evidence: none was recorded
 
 observed, no promise made
-  DISC-18[east-west]  ready_to_reply_seconds_p95=0.8
+  DISC-18  ready_to_reply_seconds_p95 0.8 (1 case)
 
 unsupported here
   the mesh does not offer affinity: LB-04[east-west]
-
-not built yet: Global service discovery 1, Load distribution 1 (each is listed in report.yaml)
 
 excluded on request: DISC-05
 
 slowest  DISC-01[east-west] 2.5 s, DISC-01[west-east] 2.5 s, DISC-04[east-west] 2.5 s,
          DISC-04[west-east] 2.5 s, DISC-18[east-west] 2.5 s
+claims   1 failed (C10), 2 unknown (C11, C16), 20 not checked, 4 not promised of 27; each is in
+         report.yaml
 report   runs/latest/report.yaml, junit.xml, allure-results/
 again    meshproof run conformance --fleet two --seed 7
-counts   2 passed, 1 observed, 1 failed, 2 unknown, 1 unsupported, 2 not built, 1 excluded
-FAILED 1 of 7, 2 not built: meshproof reference mesh 0.1.0 (says nothing about Cilium or AKS)
+counts   2 passed, 1 observed, 1 failed, 2 unknown, 1 unsupported, 1 excluded
+{TITLE}
 """
 
 
@@ -106,6 +113,33 @@ def test_no_line_is_too_wide(count: int) -> None:
     cases[-1] = replace(broken("DISC-04", (names[-1], names[-2])), message="seen: " + "several words " * 60)
     wide = [text for text in printed(run(*cases, names=names, exit_code=1)).splitlines() if len(text) > COLUMNS]
     assert not wide
+
+
+def test_a_title_is_never_cut() -> None:
+    """Two clusters have titles beside the rows, three below them: whole either way."""
+    for names in (("east", "west"), ("east", "west", "north")):
+        text = printed(run(*every_pair(names, "DISC-04"), names=names))
+        assert "A cluster that stops sharing is left alone by its peers and keeps using both" in " ".join(text.split())
+
+
+def test_measured_values_of_all_pairs_are_one_line() -> None:
+    """What is observed is listed as a spread over the pairs, of what is promised only the percentiles."""
+    seen = {"ready, p95 seconds": 0.2, "seconds until it came": 0.1, "ready, samples": 30}
+    pairs = (("east", "west"), ("west", "east"))
+    first, second = (replace(case("DISC-18", pair), observed=seen) for pair in pairs)
+    second = replace(second, observed={**seen, "ready, p95 seconds": 0.35})
+    odd = [replace(case("LB-12", pair, Verdict.OBSERVED), observed={"share from west": 0.5}) for pair in pairs]
+    never = replace(odd[1], observed={"share from west": "never"})
+    text = printed(run(first, second, odd[0], never))
+    assert "measured\n  DISC-18  ready: p95 seconds 0.2 to 0.35, samples 30 (2 cases)\n" in text
+    assert "observed, no promise made\n  LB-12  share from west 0.5, never (1) (2 cases)\n" in text
+    assert "seconds until" not in text
+
+
+def test_the_claims_are_one_line() -> None:
+    """The page counts how the documents' claims came out, and names those that are broken or held."""
+    held = [each for id in ("DISC-01", "DISC-02") for each in every_pair(("east", "west"), id)]
+    assert "claims   1 held (C11), 2 in part, 20 not checked, 4 not promised of 27" in printed(run(*held))
 
 
 def test_six_clusters_get_a_grid_only_where_pairs_differ() -> None:
@@ -206,7 +240,9 @@ def test_plain_pytest_writes_the_reports_and_prints_the_page(pytester: pytest.Py
     pytester.makepyfile("def test_nothing(): pass")
     results.save(pytester.path / "run", one_of_each())
     found = pytester.runpytest_subprocess("-p", "no:cacheprovider")
-    found.stdout.fnmatch_lines(["FAILED 1 of 7, 2 not built: meshproof reference mesh*", "DISC-01 *+ passed*+ passed*"])
+    found.stdout.fnmatch_lines(
+        ["FAILED 1 of 7, 2 not built (*): meshproof reference mesh*", "DISC-01 *+ passed*+ passed*"]
+    )
     assert {"report.yaml", "junit.xml", "allure-results"} <= {path.name for path in (pytester.path / "run").iterdir()}
 
 

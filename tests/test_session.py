@@ -73,11 +73,27 @@ def test_no_part_of_the_plugin_can_be_taken_away(suite: pytest.Pytester, part: s
     assert run(suite, HOLDS, "-p", f"no:meshproof-{part}").ret == 4
 
 
-@pytest.mark.parametrize("arguments", [("-n", "2"), ("--dist", "load", "--tx", "2*popen")], ids=["-n", "--dist"])
-def test_workers_are_refused(suite: pytest.Pytester, arguments: tuple[str, ...]) -> None:
-    """However xdist is asked for, cases do not run in workers, whose verdicts nobody would count."""
-    assert run(suite, BREAKS, *arguments).ret == 4
+UNKNOWN_IDS = {
+    "too high": ("DISC-99", "DISC-99 (did you mean DISC-"),
+    "in small letters": ("disc-99[east-west]", "disc-99 (did you mean DISC-"),
+    "a digit short": ("DISC-1 and not LB-4", "LB-4 (did you mean LB-"),
+    "an area that is none": ("DICS-01", "DICS-01 (did you mean DISC-01?)"),
+}
+
+
+@pytest.mark.parametrize(("expression", "sentence"), UNKNOWN_IDS.values(), ids=list(UNKNOWN_IDS))
+def test_an_id_that_is_none_is_refused(suite: pytest.Pytester, expression: str, sentence: str) -> None:
+    """-k with an id that the catalogue does not have is a usage error with the nearest one, before anything runs."""
+    result = run(suite, HOLDS, "-k", expression)
+    assert result.ret == 4
+    assert sentence in str(result.stderr)
     assert not (suite.path / "runs").exists()
+
+
+def test_a_part_of_an_id_is_none_of_these(suite: pytest.Pytester) -> None:
+    """-k DISC-0, edge-1 or holds select as ever, and what selects nothing is not green."""
+    assert run(suite, HOLDS, "-k", "DISC-0 and not edge-1").ret == 0
+    assert run(suite, HOLDS, "-k", "edge-1").ret == 5
 
 
 UNWRITTEN = {

@@ -2,75 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
-from pathlib import Path
-
 import pytest
 
 from meshproof.fixtures.checkers import check
-from meshproof.fixtures.history import Answerer, CaseHeader, Match, Observation, Recorder, Source, load
+from meshproof.fixtures.history import Match, load
 from meshproof.fixtures.outcomes import Outcome
 from meshproof.fixtures.verdicts import CannotTell, PromiseBroken, Verdict
-from meshproof.fixtures.waits import consistently, eventually
+from meshproof.fixtures.waits import consistently, eventually, stuck
+from tests.simulated import FAR, NEAR, STEP, Simulate, simulate
 
-CASE = CaseHeader("DISC-04[east-west]", "DISC-04", ("east", "west"), "cilium", 7, "two")
-FAR, NEAR = Match(cluster="west"), Match(cluster="east")
-STEP = 0.05
-
-
-@dataclass
-class Simulated:
-    """A clock that only a batch moves, and a network that answers by the time: a cluster, "timed-out" or "lost"."""
-
-    answers: Callable[[float], str]
-    time: float = 0.0
-    recorder: Recorder = field(init=False)
-    batches: int = 0
-    overhead: float = 0.2
-    silent: bool = False
-    intruder: bool = False
-
-    @property
-    def clock(self) -> Simulated:
-        return self
-
-    def now(self) -> float:
-        return self.time
-
-    def describe(self) -> str:
-        return "east/client-0 → echo.ns:80/tcp"
-
-    def batch(self, count: int) -> Sequence[Observation]:
-        self.batches += 1
-        if self.intruder:
-            self.recorder.observe([self.probe()])
-        self.time += self.overhead
-        return [] if self.silent else [self.probe() for _ in range(count)]
-
-    def probe(self) -> Observation:
-        due = self.time
-        self.time += STEP
-        answer = self.answers(due)
-        outcome = {"timed-out": Outcome.TIMED_OUT, "lost": Outcome.HARNESS_ERROR}.get(answer, Outcome.REACHED)
-        by = Answerer(answer, "n", "ns", "echo-0", "u", "10.0.0.1") if outcome is Outcome.REACHED else None
-        return Observation(Source("east", "east-1", "client-0"), "echo.ns:80/tcp", due, due, due, outcome, by, "", 0.01)
-
-
-@pytest.fixture
-def simulate(tmp_path: Path) -> Iterator[Callable[[Callable[[float], str]], Simulated]]:
-    with ExitStack() as stack:
-
-        def make(answers: Callable[[float], str]) -> Simulated:
-            simulated = Simulated(answers)
-            simulated.recorder = stack.enter_context(Recorder(tmp_path / "history.jsonl", simulated, CASE))
-            return simulated
-
-        yield make
-
-
-Simulate = Callable[[Callable[[float], str]], Simulated]
+__all__ = ["simulate"]
 
 
 def test_it_stops_as_soon_as_it_has_converged(simulate: Simulate) -> None:
@@ -196,3 +137,40 @@ def test_including_waits_for_the_one(simulate: Simulate) -> None:
     prober = simulate(lambda at: "west" if at >= 3.0 and int(at / STEP) % 3 == 0 else "east")
     taken = eventually(prober, Match(outcome=Outcome.REACHED), including=FAR, within=10.0, name="both answer")
     assert 1.5 < taken < 3.3
+
+
+def test_a_pin_is_watched_and_kept(simulate: Simulate) -> None:
+    """One pod the whole time is stuck; a later watch is held against the earlier one."""
+    prober = simulate(lambda at: "west" if at < 20.0 else "east")
+    lines = stuck(prober, during=2.0, name="it stays with one backend")
+    again = stuck(prober, during=2.0, after=lines, name="it stays when others come")
+    assert again.start == lines.start
+    prober.time = 25.0
+    with pytest.raises(PromiseBroken, match="answered by 2 pods"):
+        stuck(prober, during=2.0, after=again, name="it stays when others go")
+    assert check(load(prober.recorder.path)).verdict is Verdict.FAILED
+
+
+def test_a_pin_that_is_lost_is_noticed(simulate: Simulate) -> None:
+    """Two pods by turns are no pin, live and stored."""
+    prober = simulate(lambda at: "west" if int(at / STEP) % 2 else "east")
+    with pytest.raises(PromiseBroken) as caught:
+        stuck(prober, during=1.0, name="it stays with one backend")
+    assert check(load(prober.recorder.path)) == caught.value.judgement
+
+
+def test_what_is_only_observed_never_raises(simulate: Simulate) -> None:
+    """An observed wait that comes to nothing returns infinity, and the case goes on."""
+    prober = simulate(lambda at: "east")
+    assert eventually(prober, FAR, within=2.0, name="far answers", role="observed") == float("inf")
+    assert eventually(prober, NEAR, within=2.0, name="near answers") >= 0
+    assert check(load(prober.recorder.path)).verdict is Verdict.PASSED
+
+
+def test_each_of_several_must_answer(simulate: Simulate) -> None:
+    """Several in `including` are all waited for, and a missing one is named."""
+    prober = simulate(lambda at: "west" if at >= 3.0 and int(at / STEP) % 3 == 0 else "east")
+    assert eventually(prober, Match(outcome=Outcome.REACHED), including=(NEAR, FAR), within=10.0, name="both") > 1.5
+    lonely = simulate(lambda at: "east")
+    with pytest.raises(PromiseBroken, match="none was answered from cluster west"):
+        eventually(lonely, Match(outcome=Outcome.REACHED), including=[NEAR, FAR], within=2.0, name="both answer")

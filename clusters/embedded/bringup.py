@@ -163,14 +163,6 @@ def _start_mesh(context: Context, cluster: ClusterSpec, credentials: controlplan
     own = {"cluster": cluster.name, "id": cluster.id, "api": api, "tls": tls}
     listen = {"address": addresses.mesh_address(cluster), "port": addresses.MESH_PORT}
     package = "meshproof.clusters.meshes.reference"
-    _start_agent(
-        context,
-        cluster,
-        "mesh-exporter",
-        addresses.mesh_namespace(cluster),
-        f"{package}.exporter",
-        {**own, "listen": listen},
-    )
     peers = [
         {
             "cluster": peer.name,
@@ -181,6 +173,14 @@ def _start_mesh(context: Context, cluster: ClusterSpec, credentials: controlplan
         for peer in context.spec.clusters
         if peer.name != cluster.name
     ]
+    _start_agent(
+        context,
+        cluster,
+        "mesh-exporter",
+        addresses.mesh_namespace(cluster),
+        f"{package}.exporter",
+        {**own, "listen": listen, "peers": peers},
+    )
     for node in addresses.node_names(cluster):
         _start_agent(
             context, cluster, f"mesh-agent-{node}", node, f"{package}.agent", {**own, "node": node, "peers": peers}

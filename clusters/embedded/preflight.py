@@ -37,6 +37,7 @@ _NEW_NAMESPACES = "unshare --pid --fork --kill-child=KILL --net --mount --mount-
 _VETH = "ip link add probe0 type veth peer name probe1"
 _TABLE = "nft add table ip probe"
 _TRIAL_SECONDS_MAX = 20.0
+_ALONE = "no other fleet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,8 @@ def require(spec: FleetSpec, progress: Progress = lambda _: None) -> None:
         if check.ok:
             continue
         if check.required:
-            raise EnvironmentUnfit(f"no embedded fleet here: {check.seen}; {check.fix}")
+            opening = "" if check.name == _ALONE else "no embedded fleet here: "
+            raise EnvironmentUnfit(f"{opening}{check.seen}; {check.fix}")
         progress(f"warning: {check.seen}; {check.fix}")
 
 
@@ -207,10 +209,12 @@ def _alone(spec: FleetSpec | None) -> Check:
     own = places.fleet_directory(spec.name) if spec else None
     others = sorted(str(fleet) for fleet in occupied.living_fleets() if fleet != own)
     if others and spec is None:
-        return Check("no other fleet", ok=True, seen=f"a fleet is up: {others[0]}")
+        return Check(_ALONE, ok=True, seen=f"a fleet is up: {others[0]}")
     fix = f"run first: {_down(Path(others[0]))}" if others else ""
-    seen = f"another embedded fleet is up ({others[0]})" if others else "none is up"
-    return _check("no other fleet", not others, seen, fix)
+    seen = (
+        f"another embedded fleet is up ({others[0]}), and a machine carries one at a time" if others else "none is up"
+    )
+    return _check(_ALONE, not others, seen, fix)
 
 
 def _down(fleet: Path) -> str:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from meshproof.clusters import fleetfile
-from meshproof.clusters.embedded import addresses, binaries, occupied, pki, preflight
+from meshproof.clusters.embedded import addresses, binaries, occupied, pki, preflight, steps
 from meshproof.clusters.fleet import Cluster, EnvironmentUnfit, Fleet, FleetSpec, FleetStatus, Progress
 from meshproof.clusters.places import fleet_directory, state_directory
 
@@ -31,7 +31,7 @@ MARK = "MESHPROOF_FLEET_DIR"
 UP_SECONDS_MAX = 300.0
 GONE_SECONDS_MAX = 20.0
 POLL_SECONDS = 0.05
-HEARTBEAT_SECONDS = 5.0
+HEARTBEAT_SECONDS = 2.0
 LOG_LINES = 15
 PASSED_ON = ("PATH", "HOME")
 
@@ -52,6 +52,8 @@ class EmbeddedProvider:
             self._refuse_another(spec)
             if waited:
                 preflight.require(spec, progress)  # the machine may carry the fleet that was waited for
+            nodes = sum(cluster.workers for cluster in spec.clusters)
+            progress(f"bringing fleet {spec.name!r} up: {len(spec.clusters)} clusters, {nodes} nodes")
             directory = fleet_directory(spec.name)
             found = binaries.find(progress)
             if directory.exists():
@@ -182,7 +184,8 @@ def _await_ready(spec: FleetSpec, directory: Path, progress: Progress) -> None:
             raise EnvironmentUnfit(f"fleet {spec.name!r} did not come up: {_why(directory, status)}")
         if now - told_at > HEARTBEAT_SECONDS:
             told_at = now
-            progress(f"  {now - began:5.1f} s  … still waiting (last step: {status.get('detail') or 'none'})")
+            what, log = steps.pending(spec, directory, told)
+            progress(f"  {now - began:5.1f} s  … still waiting for {what} ({UP_SECONDS_MAX:.0f} s at most), see {log}")
         time.sleep(POLL_SECONDS)
     last = _status(directory).get("detail") or "none"
     raise EnvironmentUnfit(f"fleet {spec.name!r} was not ready within {UP_SECONDS_MAX:.0f} s; last step: {last}")

@@ -8,15 +8,17 @@ into an exit code and one sentence. Nothing heavy is imported before a verb runs
 from __future__ import annotations
 
 import argparse
+import difflib
 import errno
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 import meshproof
 from meshproof.cli import describe, doctor, down, listing, prove, replay, report, run, status, up
-from meshproof.cli.exits import Exit, Stopped, stoppable
+from meshproof.cli.exits import Exit, Refused, Stopped, stoppable
 from meshproof.clusters.fleet import EnvironmentUnfit
 
 if TYPE_CHECKING:
@@ -47,10 +49,32 @@ _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with pytest's code for wrong usage (4), because 2 says that a run was interrupted."""
+    """argparse with pytest's code for wrong usage (4), because 2 says that a run was interrupted.
+
+    An option it does not have is said to be one: argparse itself would take the word after it for something else.
+    """
+
+    def parse_known_args(  # type: ignore[override]  # argparse's own overloads, as one
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        words = sys.argv[1:] if args is None else list(args)
+        if self._subparsers is None:  # a verb's own; what stands before the verb is argparse's to judge
+            self._refuse_unknown_options(words)
+        return super().parse_known_args(words, namespace)
+
+    def _refuse_unknown_options(self, words: Sequence[str]) -> None:
+        known = [option for option in self._option_string_actions if option.startswith("--")]
+        for word in words:
+            option = word.partition("=")[0] if word.startswith("--") else word[:2]
+            if option in self._option_string_actions or not re.match(r"--?[A-Za-z]", option):
+                continue
+            near = difflib.get_close_matches(option, known, n=1) if option.startswith("--") else ()
+            hint = f", did you mean {near[0]}?" if near else ""
+            pytest_too = "; what is meant for pytest goes after --" if self.prog.endswith(" run") and not near else ""
+            self.error(f"no such option {option}{hint}{pytest_too}")
 
     def error(self, message: str) -> NoReturn:
-        self.exit(Exit.USAGE, f"{self.prog}: {message}; see {self.prog} --help\n")
+        self.exit(Exit.USAGE, f"{self.prog}: {message}{' ' if message.endswith('?') else '; '}see {self.prog} --help\n")
 
 
 def parser() -> Parser:
@@ -93,8 +117,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with stoppable():
             return _flushed(options.execute(options))
-    except EnvironmentUnfit as unfit:
-        return _complain(str(unfit), Exit.UNFIT)
+    except (EnvironmentUnfit, Refused) as refusal:
+        return _complain(str(refusal), refusal.code if isinstance(refusal, Refused) else Exit.UNFIT)
     except Stopped as stopped:
         return _complain(str(stopped), 128 + stopped.number)
     except BrokenPipeError:

@@ -20,7 +20,7 @@ def arguments(own: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
-    from meshproof.cli.naming import fleet_name, known_fleets
+    from meshproof.cli.naming import fleet_exists, fleet_name, known_fleets
     from meshproof.clusters.embedded.provider import EmbeddedProvider
     from meshproof.clusters.fleet import EnvironmentUnfit
 
@@ -31,9 +31,15 @@ def execute(options: argparse.Namespace) -> int:
         names = known
     else:
         raise EnvironmentUnfit(f"there are {len(known)} fleets, name one or say --all: {', '.join(known)}")
+    there = [name for name in names if fleet_exists(name)]
     for name in names:
         # Cut short, it would leave half a fleet; it has a deadline of its own.
         with undisturbed():
             EmbeddedProvider().down(name, tell)
-    print(f"down: {', '.join(names)}" if names else "there is no fleet on this machine")
+    if absent := [name for name in names if name not in there]:
+        print(f"fleet {', '.join(absent)} was not up; nothing to take down")
+    if there:
+        print(f"down: {', '.join(there)}")
+    if not names:
+        print("there is no fleet on this machine")
     return 0

@@ -18,9 +18,18 @@ class Exit(IntEnum):
     OK = 0
     FAULT = 3
     USAGE = 4
+    NOTHING = 5
     UNFIT = 10
     UNKNOWN = 11
     NOBODY_READS = 128 + signal.SIGPIPE
+
+
+class Refused(Exception):
+    """What was asked for cannot be meant, or would test nothing; the message is one clear sentence."""
+
+    def __init__(self, message: str, code: Exit = Exit.USAGE) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class Stopped(KeyboardInterrupt):

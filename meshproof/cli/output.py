@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterable, Sequence
+
+WIDTH = 110
 
 
 def add_output_option(own: argparse.ArgumentParser) -> None:
@@ -29,3 +32,15 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in table:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
         print("  ".join([*cells, row[-1]]).rstrip())
+
+
+def print_labelled(lines: Iterable[tuple[str, str]]) -> None:
+    """Pairs of a label and a text, the texts wrapped beside their labels; a label is not said twice in a row."""
+    before = ""
+    for label, text in lines:
+        shown = "" if label == before else label
+        before = label
+        head = f"  {shown:<10}"
+        wrapped = textwrap.wrap(text, WIDTH - len(head), break_long_words=False, break_on_hyphens=False) or [""]
+        for number, part in enumerate(wrapped):
+            print(f"{head if number == 0 else ' ' * len(head)}{part}".rstrip())

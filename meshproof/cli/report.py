@@ -1,5 +1,7 @@
 """Print the page of a finished run again, from its raw results.
 
+RUN is the folder of a run, or `latest`, which is meant when it is left out.
+
 example:
   meshproof report runs/latest"""
 
@@ -7,21 +9,21 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 NAME = "report"
 HELP = "print the page of a finished run again"
 
 
 def arguments(own: argparse.ArgumentParser) -> None:
-    latest = Path("runs/latest")
-    own.add_argument("run", nargs="?", type=Path, default=latest, metavar="RUN", help=f"default: {latest}")
+    own.add_argument("run", nargs="?", default="latest", metavar="RUN", help="what to print (default: latest)")
 
 
 def execute(options: argparse.Namespace) -> int:
+    from meshproof.cli.naming import run_folder
     from meshproof.report import load
     from meshproof.report.console import print_page
     from meshproof.report.view import view
 
-    print_page(view(load(options.run)), options.run, sys.stdout)
+    folder = run_folder(options.run)
+    print_page(view(load(folder)), folder, sys.stdout)
     return 0

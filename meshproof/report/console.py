@@ -8,27 +8,44 @@ How the matrix of a large fleet keeps to them: `matrix`.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TextIO
 
 from meshproof.fixtures.results import CaseResult
 from meshproof.fixtures.verdicts import Verdict
 from meshproof.report import ALLURE_FOLDER, JUNIT_FILE, REPORT_FILE
+from meshproof.report.claims import Standing, standings
 from meshproof.report.matrix import MARKS, STYLES, matrix
+from meshproof.report.measurements import Measurement, by_requirement, measurements
 from meshproof.report.page import Line, Piece, line, paragraph, plain, printable
-from meshproof.report.view import RED, View, area, headline
+from meshproof.report.view import RED, View, headline
 
 _SLOWEST = 5
 _TO_BE_COPIED = ("again:", "evidence:")
+_STANDINGS = (
+    Standing.FAILED,
+    Standing.UNKNOWN,
+    Standing.HELD,
+    Standing.OBSERVED,
+    Standing.IN_PART,
+    Standing.NOT_CHECKED,
+    Standing.NOT_PROMISED,
+)
+_HOW_TO_LIST = " (meshproof list --not-built)"
+_PERCENTILE = re.compile(r", (?:p[\d.]+ seconds|samples)$")
 
 
 def page(seen: View, run_dir: Path) -> tuple[Line, ...]:
     """The whole page, the same words with and without colour; a run below the current directory is named from there."""
     if run_dir.is_relative_to(Path.cwd()):
         run_dir = run_dir.relative_to(Path.cwd())
-    title = line(f"{headline(seen)}: {seen.run.mesh}", "good" if seen.run.exit_code == 0 else "bad")
-    return (title, *_about(seen), *matrix(seen), *_red(seen, run_dir), *_neutral(seen), *_ending(seen, run_dir), title)
+    how = _HOW_TO_LIST if seen.of(Verdict.NOT_BUILT) else ""
+    title = line(f"{headline(seen)}{how}: {seen.run.mesh}", "good" if seen.run.exit_code == 0 else "bad")
+    middle = (*matrix(seen), *_red(seen, run_dir), *_measured(seen), *_neutral(seen))
+    return (title, *_about(seen), *middle, *_ending(seen, run_dir), title)
 
 
 def print_page(seen: View, run_dir: Path, out: TextIO) -> None:
@@ -85,13 +102,35 @@ def _four_parts(case: CaseResult, run_dir: Path) -> Iterator[str]:
         yield f"again: {case.rerun}"
 
 
+def _measured(seen: View) -> Iterator[Line]:
+    """What was observed, all of it; of what was promised only the percentiles, every wait being in the record."""
+    observed = measurements(seen.of(Verdict.OBSERVED))
+    promised = measurements(case for case in seen.judged() if case.verdict is not Verdict.OBSERVED)
+    percentiles = [each for each in promised if _PERCENTILE.search(each.name)]
+    for title, found in (("observed, no promise made", observed), ("measured", percentiles)):
+        if found:
+            yield from (line(), line(title, "strong"))
+            yield from _quantities(found)
+
+
+def _quantities(found: Iterable[Measurement]) -> Iterator[Line]:
+    for requirement, group in by_requirement(found).items():
+        count = max(each.cases for each in group)
+        values = "; ".join(_told(group))
+        yield from paragraph(f"{requirement}  {values} ({count} case{'s' if count > 1 else ''})", "  ", hang="      ")
+
+
+def _told(group: Iterable[Measurement]) -> Iterator[str]:
+    """Quantities of one expectation together: "the shares: share from east 0.5, share from west 0.5"."""
+    found: dict[str, list[str]] = {}
+    for each in group:
+        expectation, _, quantity = each.name.rpartition(", ")
+        found.setdefault(expectation, []).append(f"{quantity} {each.spread()}")
+    for expectation, values in found.items():
+        yield f"{expectation}: {', '.join(values)}" if expectation else ", ".join(values)
+
+
 def _neutral(seen: View) -> Iterator[Line]:
-    observed = [case for case in seen.of(Verdict.OBSERVED) if case.observed]
-    if observed:
-        yield from (line(), line("observed, no promise made", "strong"))
-        for case in observed:
-            values = ", ".join(f"{name}={value}" for name, value in case.observed.items())
-            yield from paragraph(f"{case.id}  {values}", "  ", hang="      ")
     unsupported: dict[str, list[str]] = {}
     for case in seen.of(Verdict.UNSUPPORTED):
         unsupported.setdefault(case.reason, []).append(case.id)
@@ -99,16 +138,31 @@ def _neutral(seen: View) -> Iterator[Line]:
         yield from (line(), line("unsupported here", "strong"))
         for reason, ids in unsupported.items():
             yield from paragraph(f"{reason}: {', '.join(ids)}", "  ", hang="      ")
-    not_built: dict[str, set[str]] = {}
-    for case in seen.of(Verdict.NOT_BUILT):
-        not_built.setdefault(area(case.requirement), set()).add(case.requirement)
-    if not_built:
-        yield line()
-        areas = ", ".join(f"{name} {len(ids)}" for name, ids in not_built.items())
-        yield from paragraph(f"{areas} (each is listed in {REPORT_FILE})", "not built yet: ", hang="  ")
     if excluded := seen.of(Verdict.EXCLUDED):
         yield line()
-        yield from paragraph(", ".join(case.id for case in excluded), "excluded on request: ", hang="  ")
+        yield from paragraph(", ".join(_briefly(excluded)), "excluded on request: ", hang="  ")
+
+
+def _briefly(cases: Iterable[CaseResult]) -> Iterator[str]:
+    """Each requirement once, with how many of its cases where there are several."""
+    counts = Counter(case.requirement for case in cases)
+    for case in {case.requirement: case for case in cases}.values():
+        count = counts[case.requirement]
+        yield case.id if count == 1 else f"{case.requirement} ({count})"
+
+
+def _claims(seen: View) -> Iterator[Line]:
+    """How many claims of the documents came out how; the broken ones by name."""
+    found = standings(seen)
+    words = []
+    for standing in _STANDINGS:
+        chosen = [stood.claim.id for stood in found if stood.standing is standing]
+        named = standing in (Standing.FAILED, Standing.UNKNOWN, Standing.HELD)
+        if chosen:
+            words.append(
+                f"{len(chosen)} {standing.value.replace('-', ' ')}" + (f" ({', '.join(chosen)})" if named else "")
+            )
+    yield from paragraph(f"{', '.join(words)} of {len(found)}; each is in {REPORT_FILE}", "claims   ")
 
 
 def _ending(seen: View, run_dir: Path) -> Iterator[Line]:
@@ -118,6 +172,7 @@ def _ending(seen: View, run_dir: Path) -> Iterator[Line]:
         yield from paragraph(", ".join(f"{case.id} {_duration(case.seconds)}" for case in slowest), "slowest  ")
     for note in (*seen.run.notes, *(f"{each} reported a result but was not planned" for each in seen.unplanned)):
         yield from paragraph(note, "note     ")
+    yield from _claims(seen)
     yield line(f"report   {run_dir / REPORT_FILE}, {JUNIT_FILE}, {ALLURE_FOLDER}/")
     yield line(f"again    {printable(seen.run.command)}")
     yield _counts(seen)
@@ -126,7 +181,7 @@ def _ending(seen: View, run_dir: Path) -> Iterator[Line]:
 def _counts(seen: View) -> Line:
     pieces = [Piece("counts   ")]
     for verdict, count in seen.counts().items():
-        if count:
+        if count and verdict is not Verdict.NOT_BUILT:  # the headline says it
             comma = ", " if len(pieces) > 1 else ""
             pieces += [Piece(comma), Piece(f"{count} {verdict.value.replace('-', ' ')}", STYLES[verdict])]
     return tuple(pieces) if len(pieces) > 1 else line("counts   no cases at all")

@@ -1,8 +1,8 @@
 """`report.yaml`: the record of a run, in the shape of a Gateway API conformance report.
 
 What was tested comes first, then on what, then the result in ever finer grain: profile, requirement × pair, case. Its
-schema is `report.schema.json` beside this module; a field is added without a new apiVersion, never renamed or removed.
-The same run gives the same bytes.
+schema is `report.schema.json` beside this module; a field is added without a new apiVersion, never renamed or removed;
+`schemaRevision` counts the additions (none: 1; 2: claims, measurements). The same run gives the same bytes.
 
 Limits: facts about the fleet come from an allow-list (`fixtures.results`), so no kubeconfig, address of an API server
 or certificate can be in it. Paths are relative to the run directory.
@@ -19,10 +19,13 @@ import yaml
 
 from meshproof.fixtures.results import CaseResult
 from meshproof.fixtures.verdicts import Verdict
+from meshproof.report.claims import Stood, standings
 from meshproof.report.matrix import rows
+from meshproof.report.measurements import Measurement, measurements
 from meshproof.report.view import View, area, headline, limits, worst
 
 API_VERSION = "meshproof.dev/v1alpha1"
+SCHEMA_REVISION = 2
 KIND = "ConformanceReport"
 SCHEMA_FILE = "report.schema.json"
 
@@ -46,6 +49,7 @@ def document(seen: View) -> dict[str, Any]:
         "apiVersion": API_VERSION,
         "kind": KIND,
         "mesh": {"name": run.mesh.name, "version": run.mesh.version, "disclaimer": run.mesh.disclaimer},
+        "schemaRevision": SCHEMA_REVISION,
         "headline": headline(seen),
         "exitCode": run.exit_code,
         "profile": _profile(seen),
@@ -60,7 +64,9 @@ def document(seen: View) -> dict[str, Any]:
             "unreported": list(seen.unreported),
             "unplanned": list(seen.unplanned),
         },
+        "claims": [_claim(stood, run.profile) for stood in standings(seen)],
         "requirements": _requirements(seen),
+        "measurements": [_measurement(each) for each in measurements(seen.judged())],
         "notBuilt": [
             {
                 "requirement": case.requirement,
@@ -125,6 +131,26 @@ def _requirements(seen: View) -> list[dict[str, Any]]:
             entry["wholeFleet"] = row[None].value
         found.append({**entry, "pairs": cells})
     return found
+
+
+def _claim(stood: Stood, profile: str) -> dict[str, Any]:
+    claim = stood.claim
+    return {
+        "id": claim.id,
+        "claim": claim.text,
+        "documents": list(claim.documents),
+        "standing": stood.standing.value,
+        "why": stood.why,
+        "note": claim.notes.get(profile, ""),
+        "requirements": [{"id": id, "verdict": verdict.value} for id, verdict in stood.verdicts.items()],
+    }
+
+
+def _measurement(each: Measurement) -> dict[str, Any]:
+    found: dict[str, Any] = {"requirement": each.requirement, "name": each.name, "cases": each.cases}
+    if each.values:
+        found |= {"least": each.values[0], "median": each.median, "most": each.values[-1]}
+    return {**found, "said": list(each.said)} if each.said else found
 
 
 def _case(case: CaseResult) -> dict[str, Any]:

@@ -2,16 +2,19 @@
 
 Three shapes, the first that fits: a table with a column for each pair; for more pairs, one line for a requirement whose
 pairs all agree and a from/to grid for one whose pairs do not; for fleets too large for a grid, the pairs by verdict,
-with the commonest verdict counted only.
+with the commonest verdict counted only. A title is never cut: it stands beside its row where there is room, wrapped,
+else on lines of its own.
 """
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
+from meshproof.fixtures.requirements import catalogue
 from meshproof.fixtures.verdicts import Verdict
-from meshproof.report.page import COLUMNS, Line, Piece, Style, cut, line, paragraph
+from meshproof.report.page import COLUMNS, Line, Piece, Style, line, paragraph
 from meshproof.report.view import View, worst
 
 MARKS: Mapping[Verdict, str] = {
@@ -38,16 +41,18 @@ Row = Mapping[Pair | None, Verdict]
 """The verdict for each pair; None stands for the fleet as a whole."""
 
 _GAP = 2
-_TITLE_COLUMNS_MIN = 24
+_TITLE_COLUMNS_MIN = 48
+"""Beside a row only where most titles fit on a line."""
 
 
 def rows(seen: View) -> Mapping[str, Row]:
-    """Each requirement that has cases, in planned order; several cases of one pair give the worst of their verdicts."""
+    """Each requirement that has cases, in the catalogue's order; of several cases of one pair the worst verdict."""
     found: dict[str, dict[Pair | None, Verdict]] = {}
     for case in seen.judged():
         row = found.setdefault(case.requirement, {})
         row[case.pair] = worst((case.verdict, row.get(case.pair, case.verdict)))
-    return found
+    place = {id: n for n, id in enumerate(catalogue())}
+    return {id: found[id] for id in sorted(found, key=lambda id: place.get(id, len(place)))}
 
 
 def matrix(seen: View) -> Iterator[Line]:
@@ -80,9 +85,19 @@ def _table(
         pieces = [Piece(requirement.ljust(widths[0]))]
         for column, width in zip(columns, widths[1:], strict=True):
             pieces.append(_cell(row.get(column), width))
-        if room >= _TITLE_COLUMNS_MIN:
-            pieces.append(Piece(cut(titles[requirement], room), "dim"))
-        yield tuple(pieces)
+        yield from _titled(tuple(pieces), titles[requirement], room if room >= _TITLE_COLUMNS_MIN else 0, widths[0])
+
+
+def _titled(row: Line, title: str, room: int, indent: int) -> Iterator[Line]:
+    """A row and its title, wrapped in `room` columns at the row's end; below the row when there is no room."""
+    if not room:
+        yield row
+        yield from paragraph(title, " " * indent, style="dim")
+        return
+    first, *more = textwrap.wrap(title, room) or [""]
+    yield (*row, Piece(first, "dim"))
+    for text in more:
+        yield line(" " * (COLUMNS - room) + text, "dim")
 
 
 def _requirement(requirement: str, row: Row, title: str, clusters: tuple[str, ...], first: int) -> Iterator[Line]:
@@ -90,16 +105,10 @@ def _requirement(requirement: str, row: Row, title: str, clusters: tuple[str, ..
     if len(set(row.values())) == 1:
         [verdict] = set(row.values())
         everywhere = "whole fleet" if set(row) == {None} else f"all {len(row)} pairs"
-        mark = _cell(verdict, 12)
-        used = first + 12 + len(everywhere) + _GAP
-        yield (
-            Piece(requirement.ljust(first)),
-            mark,
-            Piece(everywhere + " " * _GAP),
-            Piece(cut(title, COLUMNS - used), "dim"),
-        )
+        start = (Piece(requirement.ljust(first)), _cell(verdict, 12), Piece(everywhere + " " * _GAP))
+        yield from _titled(start, title, COLUMNS - first - 12 - len(everywhere) - _GAP, first)
         return
-    yield (Piece(requirement.ljust(first)), Piece(cut(title, COLUMNS - first), "dim"))
+    yield from _titled((Piece(requirement.ljust(first)),), title, COLUMNS - first, first)
     if None in row:
         yield (Piece("  whole fleet  "), _cell(row[None], 12))
     width = max(len("from \\ to"), *(len(mark) for mark in MARKS.values()), *(len(name) for name in clusters)) + 1

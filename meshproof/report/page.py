@@ -73,8 +73,3 @@ def paragraph(text: str, indent: str = "", hang: str | None = None, style: Style
         ) or [first.rstrip()]:
             yield line(wrapped, style)
         first = hang
-
-
-def cut(text: str, width: int) -> str:
-    """The text in at most `width` columns, with dots where it was cut."""
-    return text if len(text) <= width else text[: max(width - 3, 0)].rstrip() + "..."

@@ -1,8 +1,8 @@
-"""UDP flows that must not outlive their backend.
+"""Flows that must not outlive their backend (the `forget` seam says which).
 
 The kernel keeps sending a UDP flow where its first packet went. A DNS client that keeps its port
 would therefore talk to a server that has moved away, for as long as it keeps asking; the same goes for a flow that
-began before its service was known. TCP needs none of this: its connections end.
+began before its service was known. TCP needs none of this: its connections end, and may end in peace.
 
 Raw ctnetlink (linux/netfilter/nfnetlink_conntrack.h): list the flows, delete those whose reply
 comes from nobody who may answer now. IPv4, the calling process's network namespace, needs root.
@@ -17,6 +17,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from meshproof.clusters.meshes.reference.merge import Backend
+from meshproof.clusters.meshes.reference.ruleset import Target
+
+Allowed = Mapping[Target, frozenset[Backend]]
+"""What is dialled -> who may answer it now."""
 
 NETLINK_NETFILTER = 12
 GET, DELETE = 0x101, 0x102
@@ -29,21 +33,31 @@ PROTOCOL_NUMBER, PORT_SOURCE, PORT_DESTINATION = 1, 2, 3
 TYPE_MASK = 0x3FFF
 HEADER = struct.Struct("=IHHII")
 FAMILY_IPV4 = struct.pack("=BBH", socket.AF_INET, 0, 0)
+FILTER, FILTER_ORIGINAL, FILTER_REPLY = 25, 1, 2
+BY_PROTOCOL = struct.pack("=I", 1 << 3)
+NESTED = 0x8000
+PROTOCOLS = {socket.IPPROTO_TCP: "tcp", socket.IPPROTO_UDP: "udp"}
+NUMBERS = {name: number for number, name in PROTOCOLS.items()}
 ENOENT = 2
 SECONDS_MAX = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """One tracked UDP flow: whom the client dialled, who answers, and how the kernel names it."""
+    """One tracked flow: what the client dialled, who answers, and how the kernel names it."""
 
-    dialled: Backend
+    dialled: Target
     answers: Backend
     name: bytes
 
 
-def forget(allowed: Mapping[Backend, frozenset[Backend]]) -> int:
-    """Delete the UDP flows to each dialled address that none of its allowed backends answers; how many.
+def udp_only(allowed: Allowed) -> Allowed:
+    """The healthy `forget`: UDP flows go, TCP connections live on."""
+    return {at: backends for at, backends in allowed.items() if at[1] == "udp"}
+
+
+def forget(allowed: Allowed) -> int:
+    """Delete the flows to each dialled port that none of its allowed backends answers; how many.
 
     Raises OSError.
     """
@@ -51,15 +65,25 @@ def forget(allowed: Mapping[Backend, frozenset[Backend]]) -> int:
         netlink.settimeout(SECONDS_MAX)
         netlink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         netlink.bind((0, 0))
-        stale = [f for f in flows(netlink) if f.dialled in allowed and f.answers not in allowed[f.dialled]]
+        stale = [
+            flow
+            for protocol in {at[1] for at in allowed}
+            for flow in flows(netlink, protocol)
+            if flow.dialled in allowed and flow.answers not in allowed[flow.dialled]
+        ]
         for flow in stale:
             _delete(netlink, flow)
         return len(stale)
 
 
-def flows(netlink: socket.socket) -> Iterator[Flow]:
-    """Every tracked UDP flow over IPv4."""
-    for body in _exchange(netlink, GET, REQUEST | DUMP, b""):
+def flows(netlink: socket.socket, protocol: str) -> Iterator[Flow]:
+    """Every tracked flow of this protocol, tcp or udp, over IPv4.
+
+    A kernel before 5.8 knows no filter and tells of both: more than was asked for, but nothing less.
+    """
+    wanted = _nest(TUPLE_ORIGINAL, _nest(TUPLE_PROTOCOL, _pack(PROTOCOL_NUMBER, bytes([NUMBERS[protocol]]))))
+    by = _nest(FILTER, _pack(FILTER_ORIGINAL, BY_PROTOCOL) + _pack(FILTER_REPLY, bytes(4)))
+    for body in _exchange(netlink, GET, REQUEST | DUMP, wanted + by):
         attributes = dict(_attributes(body[4:]))
         original = attributes.get(TUPLE_ORIGINAL)
         reply = attributes.get(TUPLE_REPLY)
@@ -67,25 +91,33 @@ def flows(netlink: socket.socket) -> Iterator[Flow]:
             continue
         dialled, answers = _end(original, DESTINATION, PORT_DESTINATION), _end(reply, SOURCE, PORT_SOURCE)
         if dialled is not None and answers is not None:
-            yield Flow(dialled, answers, original)
+            yield Flow((dialled[1], dialled[0], dialled[2]), answers[1:], original)
+
+
+def _pack(kind: int, data: bytes) -> bytes:
+    return struct.pack("=HH", 4 + len(data), kind) + data + bytes(-len(data) % 4)
+
+
+def _nest(kind: int, attributes: bytes) -> bytes:
+    return _pack(kind | NESTED, attributes)
 
 
 def _delete(netlink: socket.socket, flow: Flow) -> None:
-    name = struct.pack("=HH", 4 + len(flow.name), TUPLE_ORIGINAL | 0x8000) + flow.name
     try:
-        list(_exchange(netlink, DELETE, REQUEST | ACK, name))
+        list(_exchange(netlink, DELETE, REQUEST | ACK, _nest(TUPLE_ORIGINAL, flow.name)))
     except OSError as error:
         if error.errno != ENOENT:  # it ended by itself meanwhile
             raise
 
 
-def _end(packed: bytes, address: int, port: int) -> Backend | None:
-    """One end of a tuple, if it is UDP over IPv4."""
+def _end(packed: bytes, address: int, port: int) -> tuple[str, str, int] | None:
+    """Protocol, address and port of one end of a tuple, if it is TCP or UDP over IPv4."""
     parts = dict(_attributes(packed))
     where, protocol = dict(_attributes(parts[TUPLE_IP])), dict(_attributes(parts[TUPLE_PROTOCOL]))
-    if protocol[PROTOCOL_NUMBER][0] != socket.IPPROTO_UDP or len(where.get(address, b"")) != 4:
+    name = PROTOCOLS.get(protocol[PROTOCOL_NUMBER][0])
+    if name is None or len(where.get(address, b"")) != 4:
         return None
-    return socket.inet_ntoa(where[address]), int.from_bytes(protocol[port], "big")
+    return name, socket.inet_ntoa(where[address]), int.from_bytes(protocol[port], "big")
 
 
 def _exchange(netlink: socket.socket, kind: int, flags: int, attributes: bytes) -> Iterator[bytes]:

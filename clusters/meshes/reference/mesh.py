@@ -16,9 +16,9 @@ from typing import Any
 from meshproof import __version__
 from meshproof.clusters.fleet import Cluster, Feature, Fleet, MeshIdentity
 from meshproof.clusters.meshes.reference.defects import named
+from meshproof.clusters.meshes.reference.settings import CONFIG, DEFAULTS
 
 NAMESPACE = "kube-system"
-CONFIG = "reference-mesh-config"
 STATUS = "reference-mesh-status"
 SECONDS_BETWEEN_LOOKS = 0.1
 CALL_SECONDS = 5.0
@@ -36,7 +36,8 @@ class ReferenceMesh:
         return MeshIdentity("meshproof reference mesh", __version__, "says nothing about Cilium or AKS")
 
     def features(self) -> frozenset[Feature]:
-        return frozenset({Feature.GLOBAL_SERVICES, Feature.SHARED})
+        """All but endpoint slice synchronisation: headless services stay local, as upstream has it by default."""
+        return frozenset(Feature) - {Feature.ENDPOINT_SYNC}
 
     def configuration(self, cluster: Cluster) -> Mapping[str, str]:
         """The data of the configuration ConfigMap; empty when there is none."""
@@ -69,6 +70,35 @@ class ReferenceMesh:
         until = time.monotonic() + within_seconds
         _each(fleet, lambda cluster: _configure(cluster, {"defects": ",".join(wanted)}))
         _wait(fleet, lagging, until, f"defects {wanted} not acknowledged within {within_seconds:g} s by")
+
+    def configure(
+        self, fleet: Fleet, settings: Mapping[str, str | None], within_seconds: float
+    ) -> Mapping[str, Mapping[str, str | None]]:
+        """Have these settings in force in every cluster (None: the default); returns when every component says so.
+
+        The answer is what each cluster had before, cluster name -> settings, None where it had the default. Keys and
+        values: `settings`. Raises ValueError for an unknown key, before anything is touched, and MeshNotAsAsked.
+        """
+        if unknown := settings.keys() - DEFAULTS.keys():
+            raise ValueError(f"no such setting: {', '.join(sorted(unknown))}; known: {', '.join(DEFAULTS)}")
+        before = {
+            cluster.name: {key: held.get(key) for key in settings}
+            for cluster in fleet.clusters
+            for held in [self.configuration(cluster)]
+        }
+        wanted = {key: DEFAULTS[key] if value is None else value for key, value in settings.items()}
+
+        def lagging(cluster: Cluster) -> list[str]:
+            return [
+                f"{cluster.name}/{component}: {said.get('error') or said.get('settings', 'no status')}"
+                for component, said in _components(cluster).items()
+                if said.get("error") or not wanted.items() <= said.get("settings", {}).items()
+            ]
+
+        until = time.monotonic() + within_seconds
+        _each(fleet, lambda cluster: _configure(cluster, settings))
+        _wait(fleet, lagging, until, f"settings {wanted} not acknowledged within {within_seconds:g} s by")
+        return before
 
     def ready(self, fleet: Fleet) -> bool:
         """Whether every component of every cluster is at work and every agent synced with every peer."""
@@ -140,19 +170,21 @@ def _config_map(cluster: Cluster, name: str) -> dict[str, str]:
     return dict(found.data or {})
 
 
-def _configure(cluster: Cluster, data: Mapping[str, str]) -> list[str]:
+def _configure(cluster: Cluster, data: Mapping[str, str | None]) -> list[str]:
     """Write the configuration ConfigMap, creating it if need be; nothing to complain of."""
     from kubernetes.client import ApiException, CoreV1Api, V1ConfigMap, V1ObjectMeta
 
     from meshproof.clusters.api import client_for
 
-    body = V1ConfigMap(metadata=V1ObjectMeta(name=CONFIG), data=dict(data))
     with client_for(cluster) as client:
         api = CoreV1Api(client)
         try:
-            api.patch_namespaced_config_map(CONFIG, NAMESPACE, body, _request_timeout=CALL_SECONDS)
+            # as a dict: from a model the library would leave out what is None, which here means "remove"
+            api.patch_namespaced_config_map(CONFIG, NAMESPACE, {"data": dict(data)}, _request_timeout=CALL_SECONDS)
         except ApiException as error:
             if error.status != 404:
                 raise
+            given = {key: value for key, value in data.items() if value is not None}
+            body = V1ConfigMap(metadata=V1ObjectMeta(name=CONFIG), data=given)
             api.create_namespaced_config_map(NAMESPACE, body, _request_timeout=CALL_SECONDS)
     return []

@@ -7,18 +7,22 @@ are kept, but for a pod that is sent to itself, whose answer would otherwise nev
 
 A packet must never find the table half changed, else its SYN goes out unbalanced and so does every retransmission.
 Rules are swapped under a packet as one, but elements of sets are looked up in whichever generation is
-current at that moment (measured on Linux 6.18: one lost connection in some hundred replaced tables). So a chain
-holds no set, not even an anonymous one, an element never changes its meaning, and a table found at start is
-changed, never replaced.
+current at that moment (measured on Linux 6.18: one lost connection in some hundred replaced tables). So an element
+never changes its meaning, a table found at start is changed, never replaced, and a chain holds no set but its pins.
+
+Pins are session affinity: per dialled port and backend the clients that it answered last, each for as long as
+the service says (as kube-proxy's nftables mode has it). A pin goes with its backend; who has none, or is not found
+in a moment of change, gets a backend at random and a new pin.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from meshproof.clusters.meshes.reference.merge import Frontend
+from meshproof.clusters.meshes.reference.merge import Backend, Frontend
 
 TABLE = "reference_mesh"
 
@@ -54,33 +58,51 @@ class Ruleset:
     """The rules of each dialled port."""
     hairpins: frozenset[str] = frozenset()
     postrouting: tuple[str, ...] = ('oifname != "lo" ip saddr . ip daddr @hairpin masquerade',)
+    pins: Mapping[str, int] = field(default_factory=dict)
+    """Session affinity: name of a set of clients -> seconds that one stays in it."""
 
 
 def compile_rules(frontends: Iterable[Frontend]) -> Ruleset:
     """The rules for these frontends."""
     chains: dict[Target, tuple[str, ...]] = {}
     hairpins: set[str] = set()
+    pins: dict[str, int] = {}
     for frontend in frontends:
-        chains[target(frontend)] = _balance(frontend)
+        at, seconds = target(frontend), frontend.session_seconds
+        chains[at] = _balance(at, frontend.backends, seconds)
         hairpins |= frontend.hairpins
-    return Ruleset(chains, frozenset(hairpins))
+        if seconds:
+            pins |= {_pin(at, backend, seconds): seconds for backend in frontend.backends}
+    return Ruleset(chains, frozenset(hairpins), pins=pins)
 
 
 def target(frontend: Frontend) -> Target:
     return frontend.address, frontend.port.protocol.lower(), frontend.port.number
 
 
-def _balance(frontend: Frontend) -> tuple[str, ...]:
+@functools.lru_cache(maxsize=8192)
+def _balance(at: Target, backends: tuple[Backend, ...], seconds: int) -> tuple[str, ...]:
     """Of n backends the first is taken once in n, of the others the next once in n - 1, and so on."""
-    protocol = frontend.port.protocol.lower()
-    if not frontend.backends:
+    protocol = at[1]
+    if not backends:
         return (f"meta l4proto {protocol} {REFUSALS[protocol]}",)
-    last = len(frontend.backends) - 1
-    return tuple(
-        (f"numgen random mod {last - n + 1} 0 " if n < last else "")
-        + f"meta l4proto {protocol} dnat ip to {address}:{port}"
-        for n, (address, port) in enumerate(frontend.backends)
+
+    def go(backend: Backend) -> str:
+        keep = f"update @{_pin(at, backend, seconds)} {{ ip saddr }} " if seconds else ""
+        return f"{keep}meta l4proto {protocol} dnat ip to {backend[0]}:{backend[1]}"
+
+    pinned = dict.fromkeys(backends) if seconds else ()
+    shares = zip(range(len(backends), 1, -1), backends, strict=False)
+    return (
+        *(f"ip saddr @{_pin(at, backend, seconds)} {go(backend)}" for backend in pinned),
+        *(f"numgen random mod {left} 0 {go(backend)}" for left, backend in shares),
+        go(backends[-1]),
     )
+
+
+def _pin(at: Target, backend: Backend, seconds: int) -> str:
+    """The set of clients that this backend answered; another time-out is another set."""
+    return f"pin_{at[0]}_{at[1]}_{at[2]}_{backend[0]}_{backend[1]}_{seconds}"
 
 
 def change(old: Ruleset | None, new: Ruleset) -> str:
@@ -89,6 +111,11 @@ def change(old: Ruleset | None, new: Ruleset) -> str:
     if old is None:
         lines += [SKELETON, *(f"add rule ip {TABLE} {chain} {LOOKUP}" for chain in ENTRIES)]
         old = Ruleset(postrouting=())
+    lines += [
+        f"add set ip {TABLE} {pin} {{ type ipv4_addr; size 65535; flags dynamic,timeout; timeout {seconds}s; }}"
+        for pin, seconds in new.pins.items()
+        if pin not in old.pins
+    ]
     for at in (changed := [at for at, rules in new.chains.items() if old.chains.get(at) != rules]):
         lines += [f"add chain ip {TABLE} {_chain(at)}", f"flush chain ip {TABLE} {_chain(at)}"]
         lines += [f"add rule ip {TABLE} {_chain(at)} {rule}" for rule in new.chains[at]]
@@ -103,18 +130,20 @@ def change(old: Ruleset | None, new: Ruleset) -> str:
     lines += _elements("add", "hairpin", [f"{ip} . {ip}" for ip in sorted(new.hairpins - old.hairpins)])
     for at in gone:
         lines += [f"flush chain ip {TABLE} {_chain(at)}", f"delete chain ip {TABLE} {_chain(at)}"]
+    lines += [f"delete set ip {TABLE} {pin}" for pin in old.pins if pin not in new.pins]
     return "\n".join(lines) + "\n" if lines else ""
 
 
 def found(listing: str) -> Ruleset:
-    """What a table holds, as `nft list table` prints it: its ports and hairpins, all rules being UNKNOWN."""
+    """What a table holds, as `nft list table` prints it: its ports, hairpins and pins, all rules being UNKNOWN."""
     chains: dict[Target, tuple[str, ...]] = {
         (address, protocol, int(port)): UNKNOWN
         for address, protocol, port in re.findall(r"^\tchain to_([\d.]+)_(tcp|udp)_(\d+) {", listing, re.MULTILINE)
     }
     hairpins = re.search(r"set hairpin {[^}]*elements = {([^}]*)}", listing)
     pairs = re.findall(r"([\d.]+) \. \1\b", hairpins[1]) if hairpins else []
-    return Ruleset(chains, frozenset(pairs), UNKNOWN)
+    pins = re.findall(r"^\tset (pin_\S+_(\d+)) {", listing, re.MULTILINE)
+    return Ruleset(chains, frozenset(pairs), UNKNOWN, {name: int(seconds) for name, seconds in pins})
 
 
 def _elements(verb: str, name: str, elements: list[str]) -> list[str]:

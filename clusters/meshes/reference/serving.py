@@ -2,7 +2,8 @@
 
 There is no queue per client. Every client's thread compares what it sent last with the newest
 records and sends the difference, so a slow client costs no memory and skips what is already outdated; one
-that cannot take a line within five seconds is cut off, dials again and is told everything.
+that cannot take a line within five seconds is cut off, dials again and is told everything. A record is written
+as JSON once, however many clients there are.
 Certificates are read from their files for each connection, so that a rotation needs no restart.
 """
 
@@ -16,7 +17,6 @@ import ssl
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from meshproof.clusters.meshes.reference.records import Key, Member, Record, encode
 
@@ -50,11 +50,19 @@ class Tls:
         return context
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One record, ready to be sent."""
+
+    record: Record
+    text: bytes
+
+
 class Board:
     """The newest records and their version; version 0 means that nothing is known yet."""
 
     def __init__(self) -> None:
-        self._records: Mapping[Key, Record] = {}
+        self._lines: Mapping[Key, Line] = {}
         self._version = 0
         self._changed = threading.Condition()
 
@@ -63,37 +71,52 @@ class Board:
         return self._version
 
     def publish(self, records: Mapping[Key, Record]) -> None:
-        """Replace the records; `records` must not be changed afterwards."""
+        """Replace the records."""
+        old = self._lines
+        lines = {
+            key: before if (before := old.get(key)) is not None and before.record == record else _line(record)
+            for key, record in records.items()
+        }
+        if self._version and lines == old:
+            return
         with self._changed:
-            if self._version == 0 or records != self._records:
-                self._records = records
-                self._version += 1
-                self._changed.notify_all()
+            self._lines = lines
+            self._version += 1
+            self._changed.notify_all()
 
-    def wait(self, seen: int, seconds: float) -> tuple[int, Mapping[Key, Record]]:
-        """The newest version and records, at once when newer than `seen`, else after at most `seconds`."""
+    def wait(self, seen: int, seconds: float) -> tuple[int, Mapping[Key, Line]]:
+        """The newest version and its lines, at once when newer than `seen`, else after at most `seconds`."""
         with self._changed:
             self._changed.wait_for(lambda: self._version != seen, seconds)
-            return self._version, self._records
+            return self._version, self._lines
 
 
-def batches(member: Member, board: Board) -> Iterator[list[dict[str, Any]]]:
+def batches(member: Member, board: Board) -> Iterator[list[bytes]]:
     """What one client is told, without end: lists of lines to send together. Waits between lists."""
     me = {"cluster": member.cluster, "id": member.id}
-    yield [{"op": "hello", **me}]
+    yield [_json({"op": "hello", **me})]
     seen = 0
-    told: Mapping[Key, Record] = {}
+    told: Mapping[Key, Line] = {}
     while True:
-        version, records = board.wait(seen, SECONDS_BETWEEN_HEARTBEATS)
+        version, lines = board.wait(seen, SECONDS_BETWEEN_HEARTBEATS)
         if version == seen:
-            yield [{"op": "heartbeat"}]
+            yield [_json({"op": "heartbeat"})]
             continue
+        gone = told.keys() - lines.keys()
         yield [
-            *({"op": "put", "record": encode(new)} for key, new in records.items() if told.get(key) != new),
-            *({"op": "delete", **me, "namespace": key[0], "name": key[1]} for key in told.keys() - records.keys()),
-            *([{"op": "synced"}] if seen == 0 else []),
+            *(line.text for key, line in lines.items() if told.get(key) is not line),
+            *(_json({"op": "delete", **me, "namespace": key[0], "name": key[1]}) for key in gone),
+            *([_json({"op": "synced"})] if seen == 0 else []),
         ]
-        seen, told = version, records
+        seen, told = version, lines
+
+
+def _line(record: Record) -> Line:
+    return Line(record, _json({"op": "put", "record": encode(record)}))
+
+
+def _json(line: object) -> bytes:
+    return json.dumps(line).encode() + b"\n"
 
 
 class Server:
@@ -140,7 +163,7 @@ class Server:
                 log.info("%s connected", origin)
                 secure.sendall(ANSWER)
                 for batch in batches(self._member, self._board):
-                    secure.sendall(b"".join(json.dumps(line).encode() + b"\n" for line in batch))
+                    secure.sendall(b"".join(batch))
         except OSError as error:
             log.info("%s gone: %s", origin, error)
         finally:

@@ -9,6 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from meshproof.clusters.meshes.reference.link import Exporter
+from meshproof.clusters.meshes.reference.records import Member
+from meshproof.clusters.meshes.reference.serving import Tls
+
 
 def begin(arguments: list[str]) -> dict[str, Any]:
     """The configuration named by the one argument; log lines go to stderr and SIGTERM ends the process at once.
@@ -21,3 +25,12 @@ def begin(arguments: list[str]) -> dict[str, Any]:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     config: dict[str, Any] = json.loads(Path(arguments[0]).read_text())
     return config
+
+
+def peers_of(config: dict[str, Any]) -> dict[Member, Exporter]:
+    """The peers that a configuration names."""
+    tls = Tls(**config["tls"])
+    return {
+        Member(peer["cluster"], peer["id"]): Exporter(peer["cluster"], peer["address"], peer["port"], tls)
+        for peer in config.get("peers", ())
+    }

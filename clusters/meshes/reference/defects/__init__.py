@@ -12,7 +12,7 @@ import pkgutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from meshproof.clusters.meshes.reference.pipeline import Pipeline
+from meshproof.clusters.meshes.reference.pipeline import Pipeline, Site
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,6 @@ def named(names: Iterable[str]) -> tuple[Defect, ...]:
     return tuple(known[name] for name in wanted)
 
 
-def wrapped(defects: Iterable[Defect]) -> Pipeline:
-    """A healthy pipeline with these defects put around it, in order."""
-    return functools.reduce(lambda pipeline, defect: defect.wrap(pipeline), defects, Pipeline())
+def wrapped(defects: Iterable[Defect], here: Site = Site()) -> Pipeline:  # noqa: B008 - an immutable value
+    """A healthy pipeline of that place with these defects put around it, in order."""
+    return functools.reduce(lambda pipeline, defect: defect.wrap(pipeline), defects, Pipeline(here))

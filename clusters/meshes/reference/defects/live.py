@@ -1,6 +1,6 @@
 """Switches defects on and off in a running component: the only place that knows of switching.
 
-It watches kube-system/reference-mesh-config, gives the component the pipeline that its key `defects` asks for,
+It follows kube-system/reference-mesh-config, gives the component the pipeline that its key `defects` asks for,
 and acknowledges in the component's status once everything was evaluated anew. Unknown names are told
 in the status and then none is in force.
 """
@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Protocol
 
 from meshproof.clusters.meshes.reference.defects import UnknownDefect, named, wrapped
-from meshproof.clusters.meshes.reference.pipeline import Pipeline
+from meshproof.clusters.meshes.reference.pipeline import Pipeline, Site
 from meshproof.clusters.meshes.reference.status import Reporter
-from meshproof.clusters.rest import Api, Mirror, Object
+from meshproof.clusters.meshes.reference.watching import Outlook
 
-PATH = "/api/v1/namespaces/kube-system/configmaps"
-NAME = "reference-mesh-config"
 SECONDS_TO_SETTLE = 8.0
 
 log = logging.getLogger(__name__)
@@ -26,6 +24,8 @@ log = logging.getLogger(__name__)
 
 class Component(Protocol):
     """An exporter or an agent."""
+
+    here: Site
 
     def use(self, pipeline: Pipeline, seconds: float) -> bool:
         """Decide by `pipeline` from now on; whether everything was evaluated anew within `seconds`."""
@@ -35,25 +35,21 @@ class Component(Protocol):
 class Toggle:
     """A thread that keeps `component` as the ConfigMap says. No ConfigMap means healthy."""
 
-    def __init__(self, api: Api, component: Component, reporter: Reporter) -> None:
+    def __init__(self, outlook: Outlook, component: Component, reporter: Reporter) -> None:
+        self._outlook = outlook
         self._component = component
         self._reporter = reporter
-        self._changed = threading.Event()
         self._acknowledged: tuple[str, ...] | None = None
-        self._mirror = Mirror(api, PATH, {"fieldSelector": f"metadata.name={NAME}"}, self._on_change).start()
         threading.Thread(target=self._run, name="toggle", daemon=True).start()
-
-    def _on_change(self, _kind: str, _thing: Object) -> None:
-        self._changed.set()
 
     def _run(self) -> None:
         in_force: tuple[str, ...] | None = None
         while True:
-            self._changed.wait()
-            self._changed.clear()
-            if not self._mirror.synced.is_set():
+            self._outlook.configured.wait()
+            self._outlook.configured.clear()
+            if (configuration := self._outlook.configuration()) is None:
                 continue
-            wanted = _names(self._mirror.snapshot().values())
+            wanted = _names(configuration)
             if wanted != in_force:
                 in_force = wanted if self._switch(wanted) else None
 
@@ -66,19 +62,15 @@ class Toggle:
             defects, complaint = (), str(error)
         names = tuple(defect.name for defect in defects)
         log.info("defects: %s", ", ".join(names) or "none")
-        pipeline = wrapped(defects)
+        pipeline = wrapped(defects, self._component.here)
         while not self._component.use(pipeline, SECONDS_TO_SETTLE):
             self._reporter.acknowledge(self._acknowledged, f"defects {names}: not in force yet")
-            if self._changed.is_set():
+            if self._outlook.configured.is_set():
                 return False
         self._acknowledged = names
         self._reporter.acknowledge(names, complaint)
         return True
 
 
-def _names(found: Iterable[Object]) -> tuple[str, ...]:
-    """The names in the one ConfigMap, if there is one."""
-    for item in found:
-        text = (item.get("data") or {}).get("defects", "")
-        return tuple(name.strip() for name in text.split(",") if name.strip())
-    return ()
+def _names(configuration: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(name.strip() for name in configuration.get("defects", "").split(",") if name.strip())

@@ -1,0 +1,117 @@
+"""What the marks of a service mean: global and shared, in every combination, and when they change."""
+
+from __future__ import annotations
+
+from meshproof.clusters.fleet import Feature
+from meshproof.fixtures.borrowed import Pair
+from meshproof.fixtures.echo import ABSENT, Echo, reached, reached_outside
+from meshproof.fixtures.flowchart import FlowChart
+from meshproof.fixtures.history import CONTROL
+from meshproof.fixtures.requirements import requirement
+from meshproof.fixtures.shop import Shop
+from meshproof.fixtures.statistics import probes_needed
+from meshproof.fixtures.together import Question, side_by_side
+from meshproof.fixtures.waits import consistently, eventually
+
+
+@requirement("DISC-03", needs={Feature.GLOBAL_SERVICES, Feature.SHARED})
+def test_the_flow_chart_says_who_is_used(pair: Pair, flowchart: FlowChart) -> None:
+    """All sixteen combinations of global and shared give, on both sides, the backends of the documented chart."""
+    near, far = pair
+    enough = flowchart.enough
+    used = "everybody uses the backends that the flow chart gives them"
+    left = "nobody uses backends that the flow chart keeps from them"
+    side_by_side(
+        *(Question(seen, reached(), used, enough, reached(far)) for seen in flowchart.given(near, far)),
+        *(Question(seen, reached(), used, enough, reached(near)) for seen in flowchart.given(far, near)),
+        *(Question(seen, reached_outside(far), left, enough) for seen in flowchart.kept(near, far)),
+        *(Question(seen, reached_outside(near), left, enough) for seen in flowchart.kept(far, near)),
+        since=flowchart.since,
+        within=pair.bounds.service_seconds_max,
+    )
+
+
+@requirement("DISC-04", needs={Feature.GLOBAL_SERVICES, Feature.SHARED}, mutates=True)
+def test_unshared_backends_are_left_to_their_owner(pair: Pair, echo: Echo) -> None:
+    """When the far cluster stops sharing, the near one leaves its backends alone, and it still uses both itself."""
+    near, far = pair
+    bounds = pair.bounds
+    within, request = bounds.service_seconds_max, echo.requests(near)
+    enough = probes_needed(echo.share(far))
+    before = "the far cluster answers before"
+    eventually(request, reached(), including=reached(far), within=within, in_a_row=enough, name=before, role=CONTROL)
+
+    unshared = echo.annotate(far, shared=False)
+
+    gone = "the peer stops using the unshared backends"
+    eventually(request, reached_outside(far), since=unshared.at, within=within, in_a_row=enough, name=gone)
+    consistently(request, reached_outside(far), during=bounds.watch_seconds, in_a_row=enough, name=gone)
+    eventually(
+        echo.requests(far),
+        reached(),
+        including=(reached(near), reached(far)),
+        within=within,
+        in_a_row=probes_needed(min(echo.share(near), echo.share(far))),
+        name="the owner still uses both",
+    )
+    alive = "the far backends still answer by pod address"
+    eventually(echo.direct(near, far), reached(far), within=within, in_a_row=3, name=alive, role=CONTROL)
+
+
+@requirement("DISC-05", needs={Feature.GLOBAL_SERVICES, Feature.SHARED}, mutates=True)
+def test_backends_shared_again_are_used_again(pair: Pair, shop: Shop) -> None:
+    """Without its `shared` annotation a global service is shared, so removing a "false" brings the backends back."""
+    near, far = pair
+    within = pair.bounds.service_seconds_max
+    echo = shop.echo(shared={far: False})
+    request, enough = echo.requests(near), probes_needed(echo.share(far))
+    before = "the near cluster answers alone before"
+    eventually(request, reached(near), within=within, in_a_row=enough, name=before, role=CONTROL)
+
+    again = echo.annotate(far, shared=ABSENT)
+
+    side_by_side(
+        Question(request, reached(), "the peer uses the far backends again", enough, including=reached(far)),
+        Question(
+            echo.requests(far),
+            reached(),
+            "the owner uses both",
+            probes_needed(min(echo.share(near), echo.share(far))),
+            including=(reached(near), reached(far)),
+        ),
+        since=again.at,
+        within=within,
+    )
+
+
+@requirement("DISC-10", needs={Feature.GLOBAL_SERVICES}, mutates=True)
+def test_a_changed_mark_counts_on_both_sides(pair: Pair, echo: Echo) -> None:
+    """A service that one cluster no longer marks global is soon local in both, and global again when it is marked."""
+    near, far = pair
+    within = pair.bounds.service_seconds_max
+    enough = probes_needed(min(echo.share(near), echo.share(far)))
+    both = (reached(near), reached(far))
+    side_by_side(
+        Question(echo.requests(near), reached(), "near uses both before", enough, including=both, role=CONTROL),
+        Question(echo.requests(far), reached(), "far uses both before", enough, including=both, role=CONTROL),
+        within=within,
+    )
+
+    local = echo.annotate(near, is_global=ABSENT)
+
+    at_near, at_far = "the change takes effect in the near cluster", "the change takes effect in the far cluster"
+    side_by_side(
+        Question(echo.requests(near), reached(near), at_near, enough),
+        Question(echo.requests(far), reached(far), at_far, enough),
+        since=local.at,
+        within=within,
+    )
+
+    again = echo.annotate(near, is_global=True)
+
+    side_by_side(
+        Question(echo.requests(near), reached(), at_near, enough, including=both),
+        Question(echo.requests(far), reached(), at_far, enough, including=both),
+        since=again.at,
+        within=within,
+    )

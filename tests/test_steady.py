@@ -1,0 +1,142 @@
+"""Requests that go on while a case acts: none is missed, none is hidden, and nobody else's is counted."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from meshproof.fixtures.checkers import check
+from meshproof.fixtures.history import Answerer, Observation, Recorder, Source, load
+from meshproof.fixtures.outcomes import Outcome
+from meshproof.fixtures.steady import under_load
+from meshproof.fixtures.verdicts import CannotTell, PromiseBroken, Verdict
+from meshproof.fixtures.waits import eventually
+from tests.simulated import CASE, FAR, NEAR
+
+STEP = 0.004
+
+
+@dataclass
+class Network:
+    """Answers in real time, from whichever thread; `route` is who answers now, `after` a batch something may break."""
+
+    route: str = "east"
+    recorder: Recorder = field(init=False)
+    begun: float = field(default_factory=time.monotonic)
+    stopped: threading.Event = field(default_factory=threading.Event)
+    broken: str = ""
+
+    @property
+    def clock(self) -> Network:
+        return self
+
+    def now(self) -> float:
+        return time.monotonic() - self.begun
+
+    def describe(self) -> str:
+        return "east/client-0 → echo.ns:80/tcp"
+
+    def batch(self, count: int) -> Sequence[Observation]:
+        if self.broken:
+            raise RuntimeError(self.broken)
+        rows = []
+        for _ in range(count):
+            due, answer = self.now(), self.route
+            outcome = {"lost": Outcome.HARNESS_ERROR, "refused": Outcome.REFUSED}.get(answer, Outcome.REACHED)
+            by = Answerer(answer, "n", "ns", "echo-0", "u", "p") if outcome is Outcome.REACHED else None
+            rows.append(Observation(Source("east", "n", "c"), "echo.ns:80/tcp", due, due, due, outcome, by))
+            self.stopped.wait(STEP)
+        return rows
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Iterator[Network]:
+    with ExitStack() as stack:
+        network = Network()
+        network.recorder = stack.enter_context(Recorder(tmp_path / "history.jsonl", network, CASE))
+        yield network
+
+
+def toggled(network: Network, act: Callable[[], None]) -> None:
+    """The shape of a case: far answers, an act, near answers, and no request is lost."""
+    with under_load(network) as load:
+        changed = network.recorder.event("annotate").at
+        act()
+        eventually(load, FAR, since=changed, within=5.0, in_a_row=20, name="far takes over")
+    load.none_lost(name="no request is lost")
+
+
+def test_a_smooth_change_loses_nothing(network: Network) -> None:
+    """Every request of the block is in the history and was answered, before the act and after it."""
+    toggled(network, lambda: setattr(network, "route", "west"))
+    stored = load(network.recorder.path)
+    assert check(stored).verdict is Verdict.PASSED
+    act = stored.events()[0][1].at
+    dues = sorted(row.due for _, row in stored.observations())
+    assert dues[0] < act < dues[-1]
+    assert stored.expectations()[-1][1].over == (stored.observations()[0][0], stored.observations()[-1][0])
+
+
+def test_one_request_lost_at_the_act_is_seen(network: Network) -> None:
+    """A blip right after the act falls into a batch, however short it is."""
+
+    def act() -> None:
+        network.route = "refused"
+        network.stopped.wait(5 * STEP)
+        network.route = "west"
+
+    with pytest.raises(PromiseBroken, match="refused"):
+        toggled(network, act)
+    assert check(load(network.recorder.path)).verdict is Verdict.FAILED
+
+
+def test_there_is_no_pause_between_batches(network: Network) -> None:
+    """The two askers overlap: nowhere in the block is a stretch without a request longer than a few steps."""
+    with under_load(network, each=20) as load:
+        eventually(load, NEAR, within=5.0, in_a_row=200, name="near answers")
+    load.none_lost(name="no request is lost")
+    dues = sorted(row.due for _, row in network.recorder.history().observations())
+    assert max(later - earlier for earlier, later in pairwise(dues)) < 0.5
+
+
+def test_a_lost_row_leaves_it_open(network: Network) -> None:
+    """A harness error in the middle may hide a lost request: unknown."""
+
+    def act() -> None:
+        network.route = "lost"
+        network.stopped.wait(5 * STEP)
+        network.route = "west"
+
+    with pytest.raises(CannotTell, match="unusable"):
+        toggled(network, act)
+
+
+def test_another_prober_in_the_block_is_refused(network: Network) -> None:
+    """Rows that are not of the load would be judged with it; the case is unknown."""
+    with under_load(network) as load:
+        network.recorder.observe(network.batch(1))
+    with pytest.raises(CannotTell, match="another prober"):
+        load.none_lost(name="no request is lost")
+
+
+def test_an_asker_that_breaks_is_told(network: Network) -> None:
+    """What goes wrong in a thread is raised where the case waits, and both threads end."""
+    before = threading.active_count()
+    with pytest.raises(RuntimeError, match="no such pod"):
+        toggled(network, lambda: setattr(network, "broken", "no such pod"))
+    assert threading.active_count() == before
+
+
+def test_a_case_that_falls_over_ends_the_load(network: Network) -> None:
+    """The block is left at once with the case's own error, and both threads end."""
+    before = threading.active_count()
+    with pytest.raises(ValueError, match="mine"), under_load(network):
+        raise ValueError("mine")
+    assert threading.active_count() == before

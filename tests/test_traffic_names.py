@@ -1,0 +1,182 @@
+"""Questions to a name server, UDP from one port, and readiness in turns: what the traffic program learned later."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from meshproof.fixtures import traffic
+from meshproof.fixtures.traffic import Judged, Plan, PlanRefused, Prober, Server, dns_question, judge_dns
+
+Answering = Callable[[bytes], bytes]
+
+
+def answer(question: bytes, code: int = 0, addresses: tuple[str, ...] = (), flags: int = 0x8180) -> bytes:
+    """What a name server says to a question: by a pointer to its name, after one alias."""
+    number = question[:2]
+    asked = question[12 : question.index(b"\0", 12) + 5]
+    alias = b"\xc0\x0c" + struct.pack("!HHIH", 5, 1, 30, 2) + b"\xc0\x0c"
+    records = b"".join(
+        b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 30, 4) + socket.inet_aton(address) for address in addresses
+    )
+    counts = struct.pack("!HHHH", 1, len(addresses) + bool(addresses), 0, 0)
+    return number + struct.pack("!H", flags | code) + counts + asked + (alias if addresses else b"") + records
+
+
+QUESTION = dns_question("echo.ns.svc.cluster.local.", 77)
+
+
+@pytest.mark.parametrize(
+    ("said", "outcome", "detail"),
+    [
+        (answer(QUESTION, addresses=("10.0.0.10", "10.0.0.9")), "reached", "[10.0.0.9,10.0.0.10]"),
+        (answer(QUESTION, code=3), "dns-failure", "NXDOMAIN"),
+        (answer(QUESTION, code=2), "dns-failure", "SERVFAIL"),
+        (answer(QUESTION), "dns-failure", "NOERROR without an address"),
+        (answer(QUESTION, flags=0x8380), "harness-error", "cut off"),
+        (answer(QUESTION, addresses=("10.0.0.9",))[:-3], "http-status", "no answer of a name server"),
+    ],
+)
+def test_a_name_server_is_taken_at_its_word(said: bytes, outcome: str, detail: str) -> None:
+    """No such name, a server that fails and a name without an address are three different things."""
+    judged = judge_dns(said, 77)
+    assert judged is not None
+    assert (judged.outcome, judged.by) == (outcome, None)
+    assert detail in judged.detail
+
+
+@pytest.mark.parametrize("said", [answer(dns_question("echo.ns.", 78)), QUESTION])
+def test_an_answer_to_another_question_is_none(said: bytes) -> None:
+    """Another number, or a question, is not taken for the answer."""
+    assert judge_dns(said, 77) is None
+
+
+@pytest.fixture
+def udp() -> Iterator[Callable[[Callable[[bytes, int], bytes | None]], int]]:
+    """Starts a UDP server on loopback that answers by a function of the datagram and its sender's port."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(("127.0.0.1", 0))
+    threads: list[threading.Thread] = []
+
+    def start(reply: Callable[[bytes, int], bytes | None]) -> int:
+        def serve() -> None:
+            while True:
+                data, sender = sock.recvfrom(4096)
+                if data == b"end":
+                    return
+                if (said := reply(data, sender[1])) is not None:
+                    sock.sendto(said, sender)
+
+        threads.append(threading.Thread(target=serve))
+        threads[-1].start()
+        return int(sock.getsockname()[1])
+
+    yield start
+    for thread in threads:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ender:
+            ender.sendto(b"end", sock.getsockname())
+        thread.join(5)
+    sock.close()
+
+
+def run(count: int = 3, timeout: float = 0.3, **target: Any) -> list[dict[str, Any]]:
+    """The rows of a plan with one target, in order of their number."""
+    rows: list[dict[str, Any]] = []
+    given = {"run": "r", "targets": [{"id": "t", **target}], "count": count, "interval": 0.02, "timeout": timeout}
+    Prober(Plan(given), rows.append).run(time.monotonic(), lambda: True)
+    return sorted(rows, key=lambda row: int(row["seq"]))
+
+
+def test_a_name_is_asked_for_each_time(
+    udp: Callable[[Callable[[bytes, int], bytes | None]], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every probe is a question of its own to the pod's name server; silence is a time-out."""
+    asked = []
+
+    def reply(data: bytes, _: int) -> bytes | None:
+        asked.append(data[:2])
+        return None if len(asked) == 3 else answer(data, addresses=("10.0.0.9",))
+
+    monkeypatch.setattr(traffic, "name_server", lambda: "127.0.0.1")
+    rows = run(host="echo.ns.svc.cluster.local.", port=udp(reply), protocol="dns")
+    assert [row["outcome"] for row in rows] == ["reached", "reached", "timed-out"]
+    assert "by" not in rows[0]
+    assert rows[0]["detail"] == "[10.0.0.9]"
+
+
+def test_requests_of_a_flow_leave_from_one_port(
+    udp: Callable[[Callable[[bytes, int], bytes | None]], int],
+) -> None:
+    """All come from the given port, and answers out of order find their requests; one that is lost is a time-out."""
+    ports, held = set(), []
+
+    def reply(data: bytes, sender: int) -> bytes | None:
+        ports.add(sender)
+        held.append(data.decode())
+        card = dict.fromkeys(traffic.IDENTITY, "x")
+        if len(held) == 1:
+            return None
+        token = held[-1] if len(held) > 2 else "r.0.7"
+        return str({**card, "token": token}).replace("'", '"').encode()
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        source = free.getsockname()[1]
+    rows = run(count=4, host="127.0.0.1", port=udp(reply), protocol="udp", source=source)
+    assert ports == {source}
+    assert [row["outcome"] for row in rows] == ["timed-out", "timed-out", "reached", "reached"]
+
+
+def test_a_flow_that_is_refused_says_so() -> None:
+    """A closed port is refused on a flow as on a socket for each request."""
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as closed,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free,
+    ):
+        for sock in (closed, free):
+            sock.bind(("127.0.0.1", 0))
+        port, source = closed.getsockname()[1], free.getsockname()[1]
+    assert {row["outcome"] for row in run(host="127.0.0.1", port=port, protocol="udp", source=source)} == {"refused"}
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        {"protocol": "tcp", "source": 1024},
+        {"protocol": "udp", "source": 70_000},
+        {"protocol": "udp", "source": True},
+        {"protocol": "dns", "host": "a..b"},
+    ],
+)
+def test_a_target_that_makes_no_sense_is_refused(target: dict[str, Any]) -> None:
+    """A source port is for UDP and is a port; a name has labels."""
+    with pytest.raises(PlanRefused):
+        run(**{"host": "127.0.0.1", "port": 80, **target})
+
+
+def test_readiness_comes_in_turns() -> None:
+    """A blinking server is ready and not ready for the same time each, until it drains."""
+    due: list[tuple[float, Callable[..., None], tuple[Any, ...]]] = []
+    server = Server({}, 1.0, lambda: None, lambda seconds, call, *given: due.append((seconds, call, given)))
+    server.blink(2.0)
+    states = []
+    for _ in range(3):
+        seconds, call, given = due.pop()
+        call(*given)
+        states.append((seconds, server.ready))
+    assert states == [(2.0, False), (2.0, True), (2.0, False)]
+    server.drain()
+    due.clear()
+    server._blinked(2.0)
+    assert (server.ready, due) == (False, [])
+
+
+def test_judged_keeps_its_shape() -> None:
+    """An outcome without an answerer has none."""
+    assert Judged("reached", "[10.0.0.9]").by is None
