@@ -34,7 +34,7 @@ check: ## format, lint, types, layers and unit tests: under a minute, no root
 	@.venv/bin/ruff check
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
-	@$(PYTHON) -m pytest -m "not fleet" -q -n 2
+	@$(PYTHON) -m pytest -m "not fleet and not slow" -q -n 2
 
 bench: setup ## measure how long fleets take; BENCH="--suite --cold" adds the suite and a cold clone
 	@$(PYTHON) -m meshproof.bench $(BENCH)

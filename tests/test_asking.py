@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from meshproof.fixtures.asking import EchoProber
 from meshproof.fixtures.clock import RunClock
 from meshproof.fixtures.history import CaseHeader, Recorder
 from meshproof.fixtures.probes import Pod, Sender, Target
+from meshproof.fixtures.steady import under_load
 
 EAST = Cluster(ClusterSpec("east", 1, 2, "10.101.0.0/24", "10.141.0.0/16", "172.20.0.0/16"), "east", Path("none"))
 CLIENT = Pod("east", "east-1", "ns", "client-0")
@@ -29,6 +32,8 @@ class Slow:
 
     seconds: float
     begun: list[float] = field(default_factory=list)
+    planned: int = 0
+    """Requests of all plans."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __call__(
@@ -37,6 +42,7 @@ class Slow:
         started = time.monotonic()
         with self.lock:
             self.begun.append(started)
+            self.planned += json.loads(base64.urlsafe_b64decode(argv[-1]))["count"]
         time.sleep(self.seconds)
         raise ExecFailed("nothing", Executed(b"", b"", None, None, started, None, time.monotonic()))
 
@@ -83,6 +89,29 @@ def test_what_was_asked_before_an_act_is_thrown_away(recorder: Recorder) -> None
     asked_before = len(slow.begun)
     asking.batch(5)
     assert slow.begun[asked_before] >= acted
+
+
+def test_of_requests_that_all_count_none_is_thrown_away(recorder: Recorder) -> None:
+    """Whatever the case does meanwhile, each batch that was begun is fetched in the end."""
+    slow = Slow(1.2)
+    asking = replace(prober(recorder, slow), lasting=True)
+    rows = [*asking.batch(5)]
+    recorder.event("annotate")
+    rows += asking.batch(10)
+    rows += asking.rest()
+    assert len(slow.begun) > 2
+    assert len(rows) == slow.planned
+    assert asking.rest() == []
+
+
+def test_a_load_misses_no_request_of_a_batch_that_was_late(recorder: Recorder) -> None:
+    """What a case writes while requests are under way costs none of them its row."""
+    slow = Slow(0.8)
+    with under_load(prober(recorder, slow), each=6) as load:
+        for _ in range(3):
+            recorder.event("annotate")
+            recorder.observe(load.batch(1))
+    assert len(recorder.history().observations()) == slow.planned
 
 
 def test_a_flow_is_never_asked_ahead(recorder: Recorder) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -23,6 +24,7 @@ from meshproof.fixtures.probes import Pod, Sender, Target, probe, probe_all
 
 EAST = Cluster(ClusterSpec("east", 1, 2, "10.101.0.0/24", "10.141.0.0/16", "172.20.0.0/16"), "east", Path("none"))
 CLIENT, OTHER = Pod("east", "east-1", "ns", "client-0"), Pod("east", "east-2", "ns", "client-1")
+TICK_SECONDS = 0.005
 NOWHERE = Target("127.0.0.1", 1, "tcp")
 
 
@@ -113,6 +115,9 @@ def test_a_broken_conversation_costs_its_plans_and_no_more() -> None:
     probe(CLIENT, EAST, (NOWHERE,), 1, 0.01, 1.0, clock, execute=exchange)
     with ThreadPoolExecutor(2) as pool:
         asked = [pool.submit(probe, CLIENT, EAST, (NOWHERE,), 50, 0.1, 1.0, clock, execute=exchange) for _ in "ab"]
+        [line] = exchange._lines.values()
+        while len(line._asked) < len(asked):
+            time.sleep(TICK_SECONDS)
         opened.talks[0].process.kill()
         lost = [future.result() for future in asked]
     assert [len(rows) for rows in lost] == [50, 50]

@@ -157,6 +157,7 @@ def test_hang(pair, ask, trial):
 """
 
 
+@pytest.mark.slow
 def test_a_case_that_hangs_is_given_up(suite: pytest.Pytester) -> None:
     """It is unknown after its limit, live and replayed, the others are judged, and the run ends and names it."""
     began = time.monotonic()
@@ -169,6 +170,7 @@ def test_a_case_that_hangs_is_given_up(suite: pytest.Pytester) -> None:
     assert any("still hangs" in note for note in left_by(suite).notes)
 
 
+@pytest.mark.slow
 def test_a_case_that_is_late_still_cleans_up(suite: pytest.Pytester) -> None:
     """Given up, it falls over at its next line and undoes what it did; what it says then changes nothing."""
     assert run(suite, HANGS.replace("HOW", "import time; time.sleep(2)"), "--case-seconds", "1").ret == 11
@@ -320,6 +322,7 @@ def test_fixtures_alone_run_no_case(suite: pytest.Pytester, option: str) -> None
     assert not (suite.path / "ran").exists()
 
 
+@pytest.mark.slow
 def test_two_runs_take_turns_where_one_needs_the_fleet(suite: pytest.Pytester) -> None:
     """An exclusive case waits until another run on the same fleet has ended its ordinary ones."""
     suite.makepyfile(

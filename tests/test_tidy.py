@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("chaos", "clusters", "conformance", "fixtures", "load", "meshproof", "tests")
@@ -75,12 +74,26 @@ def path(file: Path) -> str:
     return str(file.relative_to(ROOT))
 
 
-TREES = {
-    path(file): ast.parse(file.read_text(), path(file))
-    for file in files()
-    if file.suffix == ".py" and file.relative_to(ROOT).parts[0] in FOLDERS
-}
-CASES = [name for name in TREES if re.fullmatch(r"(conformance|chaos|load)/(.*/)?test_\w+\.py", name)]
+@cache
+def trees() -> dict[str, ast.Module]:
+    """Every Python file of ours, parsed once, by whoever asks first."""
+    return {
+        path(file): ast.parse(file.read_text(), path(file))
+        for file in files()
+        if file.suffix == ".py" and file.relative_to(ROOT).parts[0] in FOLDERS
+    }
+
+
+def offences(names: Iterable[str], check: Callable[[str], None]) -> list[str]:
+    """What `check` refuses, a line a file: a test for each file would take longer to start than to run."""
+    found = []
+    for name in names:
+        try:
+            check(name)
+        except AssertionError as offence:
+            found.append(f"{name}: {offence}".splitlines()[0])
+    return found
+
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -90,7 +103,7 @@ def functions(tree: ast.AST) -> Iterator[Function]:
 
 
 def claims(name: str) -> Iterator[Function]:
-    return (function for function in functions(TREES[name]) if function.name.startswith("test_"))
+    return (function for function in functions(trees()[name]) if function.name.startswith("test_"))
 
 
 def called(node: ast.AST) -> str:
@@ -100,58 +113,80 @@ def called(node: ast.AST) -> str:
 
 def test_the_exceptions_are_still_needed() -> None:
     """An exception whose file is gone, or keeps its budget by now, is removed from the list."""
-    assert [name for name in {**LONG_FUNCTIONS, **FIXED_SLEEPS, **SKIPPING} if name.split("::")[0] not in TREES] == []
+    assert [name for name in {**LONG_FUNCTIONS, **FIXED_SLEEPS, **SKIPPING} if name.split("::")[0] not in trees()] == []
     assert [name for name in LONG_MODULES if len((ROOT / name).read_text().splitlines()) <= MODULE_LINES_MAX] == []
 
 
-@pytest.mark.parametrize("name", TREES)
-def test_a_module_is_one_idea(name: str) -> None:
+def test_a_module_is_one_idea() -> None:
     """A module has a docstring that tells its idea, a length one can read, and no empty name."""
-    source = (ROOT / name).read_text()
-    assert not source.strip() or ast.get_docstring(TREES[name]), "no module docstring"
-    lines, budget = len(source.splitlines()), TEST_MODULE_LINES_MAX if name.startswith("tests/") else MODULE_LINES_MAX
-    assert lines <= budget or name in LONG_MODULES, "longer than the budget"
-    assert EMPTY_NAMES.isdisjoint([*Path(name).parts, Path(name).stem]), "a name that says nothing"
+
+    def check(name: str) -> None:
+        source = (ROOT / name).read_text()
+        assert not source.strip() or ast.get_docstring(trees()[name]), "no module docstring"
+        lines, budget = (
+            len(source.splitlines()),
+            TEST_MODULE_LINES_MAX if name.startswith("tests/") else MODULE_LINES_MAX,
+        )
+        assert lines <= budget or name in LONG_MODULES, "longer than the budget"
+        assert EMPTY_NAMES.isdisjoint([*Path(name).parts, Path(name).stem]), "a name that says nothing"
+
+    assert offences(trees(), check) == []
 
 
-@pytest.mark.parametrize("name", TREES)
-def test_a_function_fits_on_a_screen(name: str) -> None:
+def test_a_function_fits_on_a_screen() -> None:
     """No function is longer than the budget, signature and docstring included."""
-    lengths = {f"{name}::{f.name}": (f.end_lineno or 0) - f.lineno + 1 for f in functions(TREES[name])}
-    assert {f: lines for f, lines in lengths.items() if lines > FUNCTION_LINES_MAX and f not in LONG_FUNCTIONS} == {}
+
+    def check(name: str) -> None:
+        lengths = {f"{name}::{f.name}": (f.end_lineno or 0) - f.lineno + 1 for f in functions(trees()[name])}
+        assert {
+            f: lines for f, lines in lengths.items() if lines > FUNCTION_LINES_MAX and f not in LONG_FUNCTIONS
+        } == {}
+
+    assert offences(trees(), check) == []
 
 
-@pytest.mark.parametrize("name", TREES)
-def test_no_fixed_sleep_and_no_module_state(name: str) -> None:
+def test_no_fixed_sleep_and_no_module_state() -> None:
     """A wait is a condition or a named poll interval, never a bare number; no function rebinds a module's names."""
-    for node in ast.walk(TREES[name]):
-        assert not isinstance(node, ast.Global), f"line {node.lineno}: module state"
-        if isinstance(node, ast.Call) and called(node).split(".")[-1] == "sleep" and name not in FIXED_SLEEPS:
-            literal = any(isinstance(argument, ast.Constant) and argument.value for argument in node.args)
-            assert not literal, f"line {node.lineno}: a fixed sleep"
+
+    def check(name: str) -> None:
+        for node in ast.walk(trees()[name]):
+            assert not isinstance(node, ast.Global), f"line {node.lineno}: module state"
+            if isinstance(node, ast.Call) and called(node).split(".")[-1] == "sleep" and name not in FIXED_SLEEPS:
+                literal = any(isinstance(argument, ast.Constant) and argument.value for argument in node.args)
+                assert not literal, f"line {node.lineno}: a fixed sleep"
+
+    assert offences(trees(), check) == []
 
 
-@pytest.mark.parametrize("name", [name for name in TREES if Path(name).name.startswith("test_")])
-def test_a_test_says_its_truth_in_one_sentence(name: str) -> None:
+def test_a_test_says_its_truth_in_one_sentence() -> None:
     """Every test function has a docstring of one line that ends in a full stop; none is skipped or rerun silently."""
-    for function in claims(name):
-        truth = ast.get_docstring(function) or ""
-        assert truth.endswith("."), f"{function.name}: no sentence"
-        assert "\n" not in truth, f"{function.name}: more than one line"
-    skips = [
-        called(n) for n in ast.walk(TREES[name]) if re.search(r"\b(skip|skipif|importorskip|flaky|xfail)$", called(n))
-    ]
-    assert name in SKIPPING or skips == []
+
+    def check(name: str) -> None:
+        for function in claims(name):
+            truth = ast.get_docstring(function) or ""
+            assert truth.endswith("."), f"{function.name}: no sentence"
+            assert "\n" not in truth, f"{function.name}: more than one line"
+        skips = [
+            called(n)
+            for n in ast.walk(trees()[name])
+            if re.search(r"\b(skip|skipif|importorskip|flaky|xfail)$", called(n))
+        ]
+        assert name in SKIPPING or skips == []
+
+    assert offences([name for name in trees() if Path(name).name.startswith("test_")], check) == []
 
 
-@pytest.mark.parametrize("name", TREES)
-def test_what_is_silenced_has_a_code_and_a_reason(name: str) -> None:
+def test_what_is_silenced_has_a_code_and_a_reason() -> None:
     """A `noqa` or `type: ignore` names its rule, and says why after it."""
-    marks = re.compile(r"#\s*(?:noqa|type:\s*ignore)(.*)")
-    reasoned = re.compile(r"(?::\s*[A-Z]+\d+(?:,\s*[A-Z]+\d+)*|\[[\w, -]+\])\W+\w.{5,}")
-    for number, line in enumerate((ROOT / name).read_text().splitlines(), 1):
-        if (mark := marks.search(line)) and name != "tests/test_tidy.py":
-            assert reasoned.match(mark[1]), f"line {number}: {line.strip()}"
+
+    def check(name: str) -> None:
+        marks = re.compile(r"#\s*(?:noqa|type:\s*ignore)(.*)")
+        reasoned = re.compile(r"(?::\s*[A-Z]+\d+(?:,\s*[A-Z]+\d+)*|\[[\w, -]+\])\W+\w.{5,}")
+        for number, line in enumerate((ROOT / name).read_text().splitlines(), 1):
+            if (mark := marks.search(line)) and name != "tests/test_tidy.py":
+                assert reasoned.match(mark[1]), f"line {number}: {line.strip()}"
+
+    assert offences(trees(), check) == []
 
 
 def test_no_file_names_a_registry_or_a_machine() -> None:
@@ -164,16 +199,26 @@ def test_no_file_names_a_registry_or_a_machine() -> None:
     assert guilty == []
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_a_case_is_control_act_claim(name: str) -> None:
+def test_a_case_is_control_act_claim() -> None:
     """A case names its requirement, and holds no try, no loop, no sleep and no manifest of its own."""
-    for function in claims(name):
-        assert any(called(d).split(".")[-1] == "requirement" for d in function.decorator_list), function.name
-        for node in ast.walk(function):
-            assert not isinstance(node, ast.Try | ast.For | ast.AsyncFor | ast.While), f"line {node.lineno}"
-            assert called(node).split(".")[-1] != "sleep", function.name
-            manifest = isinstance(node, ast.Constant) and isinstance(node.value, str) and "apiVersion:" in node.value
-            assert not manifest, f"{function.name}: a manifest in the test"
+
+    def check(name: str) -> None:
+        for function in claims(name):
+            assert any(called(d).split(".")[-1] == "requirement" for d in function.decorator_list), function.name
+            for node in ast.walk(function):
+                assert not isinstance(node, ast.Try | ast.For | ast.AsyncFor | ast.While), f"line {node.lineno}"
+                assert called(node).split(".")[-1] != "sleep", function.name
+                manifest = (
+                    isinstance(node, ast.Constant) and isinstance(node.value, str) and "apiVersion:" in node.value
+                )
+                assert not manifest, f"{function.name}: a manifest in the test"
+
+    assert (
+        offences(
+            [name for name in trees() if re.fullmatch(r"(conformance|chaos|load)/(.*/)?test_\w+\.py", name)], check
+        )
+        == []
+    )
 
 
 def test_a_manifest_lies_beside_the_test_it_belongs_to() -> None:

@@ -7,6 +7,7 @@ import base64
 import json
 import os
 import resource
+import select
 import signal
 import socket
 import struct
@@ -139,6 +140,21 @@ def test_silence_times_out_and_nothing_waits_for_it(listening: socket.socket, po
     outcomes = {(row["target"][0], row["outcome"]) for row in rows}
     assert outcomes == {("s", "timed-out"), ("h", "reached"), ("t", "reached"), ("u", "reached")}
     assert all(row["end"] - row["start"] >= 1 for row in rows if row["outcome"] == "timed-out")
+
+
+def test_standing_still_is_no_silence(listening: socket.socket) -> None:
+    """A time-out that ran out while the program itself did not run says nothing of the network."""
+    given = plan(target(listening.getsockname()[1]), timeout=0.6)
+    argument = base64.urlsafe_b64encode(json.dumps(given).encode()).decode()
+    with subprocess.Popen([*COMMAND, "probe", argument], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGSTOP)
+        assert not select.select([process.stdout], [], [], 0.9)[0]
+        process.send_signal(signal.SIGCONT)
+        row = json.loads(process.stdout.readline())
+    assert row["outcome"] == "harness-error"
+    assert "stood still" in row["detail"]
 
 
 def test_a_full_backlog_times_out() -> None:

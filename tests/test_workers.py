@@ -14,6 +14,15 @@ from tests.test_plugin import BREAKS, CONFTEST, HOLDS, PREAMBLE, cases, left_by,
 
 pytest_plugins = ["pytester"]
 __all__ = ["suite"]
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def no_worker_ourselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a worker of the outer run is told by its environment would be believed by the inner run."""
+    for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"):
+        monkeypatch.delenv(name, raising=False)
+
 
 MIXED = (
     HOLDS

@@ -25,7 +25,16 @@ from meshproof.fixtures.shop import REPLICAS, Workload
 from meshproof.fixtures.sweep import Counted, Sweep, take_connections, take_sweep
 from meshproof.fixtures.verdicts import PromiseBroken
 from meshproof.fixtures.waits import eventually
-from meshproof.fixtures.workloads import Pod, Removals, fill, is_ready, labelled, namespace_name, read_manifest
+from meshproof.fixtures.workloads import (
+    Pod,
+    Removals,
+    fill,
+    is_ready,
+    labelled,
+    namespace_name,
+    read_manifest,
+    ready_pod,
+)
 
 MANIFEST = Path(__file__).parent.parent / "conformance" / "shop.yaml"
 PATTERN = Pattern.read(MANIFEST, "r1")
@@ -237,6 +246,17 @@ def test_what_became_of_the_pods_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
     now["a"][0] = replace(now["a"][0], restarts=1)
     now["b"][0] = replace(now["b"][0], name="echo-9", uid="fresh")
     assert workload.changed() == "b/echo-0 is gone; b/echo-9 is new; a/echo-0 restarted"
+    now = {name: [pod for pod in workload.pods if pod.cluster == name] for name in "ab"}
+    now["a"][1] = replace(now["a"][1], since="2026-11-22T09:00:00Z")
+    assert workload.changed() == "a/echo-1 turned ready or not ready"
+
+
+def test_a_pod_tells_since_when_it_is_ready() -> None:
+    """The transition time of its condition Ready, and of no other."""
+    conditions = [{"type": kind, "status": "True", "lastTransitionTime": kind} for kind in ("Initialized", "Ready")]
+    placed = {"metadata": {"namespace": "ns", "name": "echo-0", "uid": "u"}, "spec": {}}
+    assert ready_pod("a", {**placed, "status": {"conditions": conditions}}).since == "Ready"
+    assert ready_pod("a", {**placed, "status": {}}).since == ""
 
 
 def test_long_names_do_not_share_a_namespace() -> None:

@@ -15,7 +15,7 @@ from meshproof.clusters.meshes.reference.naming import Exports, Name, Names
 from meshproof.clusters.meshes.reference.pipeline import Pipeline
 from meshproof.clusters.meshes.reference.records import Key
 
-SECONDS_TO_MISS = 0.2
+SECONDS_TO_MISS = 0.5
 
 
 def wrap(healthy: Pipeline) -> Pipeline:
