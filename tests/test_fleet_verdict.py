@@ -229,10 +229,11 @@ def test_up_of_another_file_with_the_same_name_is_refused(fleet: Fleet, folder: 
     assert state_of(fleet) == before
 
 
-def test_the_suite_notices_every_defect(fleet: Fleet, folder: Path) -> None:
-    """`prove` finds each defect by its requirement, green before and after, and leaves the mesh healthy."""
-    done = meshproof("prove", "--fleet", "two", "--seed", "7", cwd=folder)
+def test_the_suite_notices_a_defect(fleet: Fleet, folder: Path) -> None:
+    """`prove` finds a defect by its requirement, green before and after, and leaves the mesh healthy."""
+    done = meshproof("prove", "--fleet", "two", "--seed", "7", "--defect", "shared_ignored", cwd=folder)
     assert done.returncode == 0, told(done)
     [matrix] = (folder / "runs").glob("*-prove/prove.yaml")
-    assert yaml.safe_load(matrix.read_text())["summary"] == {"noticed": 2, "missed": 0, "false alarm": 0, "unknown": 0}
+    counts = yaml.safe_load(matrix.read_text())["summary"]
+    assert {outcome: count for outcome, count in counts.items() if count} == {"noticed": 1}
     assert EmbeddedProvider().find(fleet.spec) is not None
