@@ -15,12 +15,9 @@ from meshproof.fixtures.requirements import requirement
 from meshproof.fixtures.shop import Shop
 from meshproof.fixtures.statistics import probes_needed
 from meshproof.fixtures.steady import under_load
-from meshproof.fixtures.waits import IN_A_ROW, consistently, eventually
+from meshproof.fixtures.waits import IN_A_ROW, PATIENCE, consistently, eventually
 
 NEEDS = {Feature.GLOBAL_SERVICES, Feature.AFFINITY}
-
-PATIENCE = 3
-"""A control promises nothing, so it is given so many times the bound."""
 
 
 @requirement("LB-04", needs=NEEDS, mutates=True)

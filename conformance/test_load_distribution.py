@@ -21,14 +21,12 @@ from meshproof.fixtures.requirements import requirement
 from meshproof.fixtures.shop import Shop
 from meshproof.fixtures.statistics import probes_needed
 from meshproof.fixtures.sweep import Replay, Sweep
-from meshproof.fixtures.waits import IN_A_ROW, eventually
+from meshproof.fixtures.waits import IN_A_ROW, PATIENCE, eventually
 from meshproof.fixtures.workloads import Pod
 
 PACE_SECONDS = 0.01
 """Between two connections of one client where hundreds are counted."""
 
-PATIENCE = 3
-"""A control promises nothing, so it is given so many times the bound."""
 
 LOOK_SECONDS, LOOK_CONNECTIONS = 1.0, 150
 """Nothing changes while it is looked at; the bound is only to be shorter than so many connections take."""

@@ -14,7 +14,7 @@ from meshproof.fixtures.outcomes import Outcome
 from meshproof.fixtures.requirements import requirement
 from meshproof.fixtures.services import ServicePort
 from meshproof.fixtures.shop import Shop
-from meshproof.fixtures.waits import eventually, stuck
+from meshproof.fixtures.waits import PATIENCE, eventually, stuck
 
 PORTS = tuple(ServicePort(f"http-{n}", 80 + n, 8080) for n in range(10))
 PACE_SECONDS = 0.2
@@ -24,8 +24,6 @@ ROW = 9
 LONG_SECONDS, BRIEF_SECONDS = 600, 1
 IDLE_SECONDS = 1.6
 """Longer than the brief time-out, by more than clocks and schedulers may be late."""
-PATIENCE = 3
-"""A control promises nothing, so it is given so many times the bound."""
 TRIES = 12
 """So often drawn from four backends, it is the same one every time less than once in a million times."""
 

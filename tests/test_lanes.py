@@ -44,12 +44,14 @@ def busy(name, seconds=0.05):
         inside.remove(name)
 """
 
+HERE = "HERE = os.path.dirname(__file__)  # a case that hangs undoes what it did when the test is over\n"
+
 
 def run(
     suite: pytest.Pytester, body: str, *arguments: str, fleet: str = "east-west", conftest: str = ""
 ) -> pytest.RunResult:
     suite.makeconftest(CONFTEST + TRIAL_FIXTURE + conftest)
-    suite.makepyfile(test_paper=PREAMBLE + body)
+    suite.makepyfile(test_paper=PREAMBLE + HERE + body)
     return suite.runpytest("--fleet", fleet, "--seed", "7", *arguments)
 
 
@@ -150,7 +152,7 @@ HANGS = """
 import threading
 @requirement("DISC-01")
 def test_hang(pair, ask, trial):
-    trial.undo.callback(lambda: open(f"undone-{pair.near.name}", "w").close())
+    trial.undo.callback(lambda: open(f"{HERE}/undone-{pair.near.name}", "w").close())
     if pair.near.name == "east":
         HOW
     claim(ask(pair.far.name), pair.far.name)
@@ -225,7 +227,7 @@ def test_kill(pair, ask):
         os.kill(os.getpid(), signal.SIGKILL)
     claim(ask(pair.far.name), pair.far.name)
 """
-    suite.makepyfile(test_paper=PREAMBLE + body)
+    suite.makepyfile(test_paper=PREAMBLE + HERE + body)
     assert suite.runpytest_subprocess("--fleet", "a-b-c").ret == -signal.SIGKILL
     assert left_by(suite).unreported() == ("DISC-01[a-b]",)
 
@@ -235,7 +237,7 @@ import threading
 gate = threading.Barrier(6)
 @requirement("DISC-01")
 def test_stop(pair, ask, trial):
-    trial.undo.callback(lambda: open(f"undone-{pair.near.name}-{pair.far.name}", "w").close())
+    trial.undo.callback(lambda: open(f"{HERE}/undone-{pair.near.name}-{pair.far.name}", "w").close())
     gate.wait(20)
     if pair.near.name == "c" and pair.far.name == "b":
         HOW
@@ -255,7 +257,7 @@ def test_a_run_that_ends_early_cleans_up(
 ) -> None:
     """However it is ended, at once: everything under way undoes what it did and is unknown, and nothing is missing."""
     suite.makeconftest(CONFTEST + TRIAL_FIXTURE)
-    suite.makepyfile(test_paper=PREAMBLE + STOPPING.replace("HOW", how))
+    suite.makepyfile(test_paper=PREAMBLE + HERE + STOPPING.replace("HOW", how))
     result = suite.runpytest_subprocess("--fleet", "a-b-c", *arguments, timeout=60)
     assert result.ret == code
     assert len(list(suite.path.glob("undone-*"))) == 6
@@ -267,7 +269,7 @@ def test_the_first_failure_ends_the_rest(suite: pytest.Pytester) -> None:
     body = """
 @requirement("DISC-01")
 def test_stop(pair, ask, trial):
-    trial.undo.callback(lambda: open(f"undone-{pair.near.name}-{pair.far.name}", "w").close())
+    trial.undo.callback(lambda: open(f"{HERE}/undone-{pair.near.name}-{pair.far.name}", "w").close())
     if pair.near.name == "a" and pair.far.name == "b":
         claim(ask("a"), "b")
     while True:
