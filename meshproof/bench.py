@@ -24,10 +24,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from meshproof import suitebench
+from meshproof.cli.exits import Exit, Stopped, stoppable
 from meshproof.clusters import fleetfile
 from meshproof.clusters.embedded.provider import EmbeddedProvider, processes_of
 from meshproof.clusters.fleet import EnvironmentUnfit, Fleet, FleetSpec
 from meshproof.clusters.places import fleet_directory
+from meshproof.fixtures.rundir import stamp
 
 SAMPLES = 3
 HELP_SAMPLES = 10
@@ -58,20 +60,25 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m meshproof.bench", description=__doc__)
     parser.add_argument("--cold", action="store_true", help="also time `make conformance` from a clean clone")
     parser.add_argument("--suite", action="store_true", help="also run the suite on 2, 3, 5 and 8 clusters")
-    parser.add_argument("--samples", type=int, default=SAMPLES, help=f"fleets brought up per size (default {SAMPLES})")
+    parser.add_argument(
+        "--samples", type=int, default=SAMPLES, help=f"fleets brought up per size (default {SAMPLES}, 0: none)"
+    )
     parser.add_argument("--fleet", action="append", help=f"only these sizes (default {', '.join(FLEETS)})")
     options = parser.parse_args()
     print(machine(), flush=True)
     figures: list[Figure] = []
     try:
-        for figure in measure(options.fleet or FLEETS, options.samples, suite=options.suite, cold=options.cold):
-            print(figure, flush=True)
-            figures.append(figure)
+        with stoppable():
+            for figure in measure(options.fleet or FLEETS, options.samples, suite=options.suite, cold=options.cold):
+                print(figure, flush=True)
+                figures.append(figure)
     except EnvironmentUnfit as unfit:
         print(f"bench: {unfit}", file=sys.stderr)
-        return 10
+        return Exit.UNFIT
+    except Stopped as stopped:
+        return 128 + stopped.number
     finally:  # what was measured is kept, whatever went wrong after it
-        path = Path("runs") / f"bench-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
+        path = Path("runs") / f"{stamp(datetime.now(UTC))}-bench.json"
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps({"machine": machine(), "figures": [asdict(figure) for figure in figures]}, indent=1))
         print(path)
@@ -93,9 +100,10 @@ def measure(fleets: tuple[str, ...] | list[str], samples: int, *, suite: bool, c
         _seconds(lambda: subprocess.run(program, stdout=subprocess.DEVNULL, check=True)) for _ in range(HELP_SAMPLES)
     ]
     yield Figure("meshproof --help", "s", tuple(times), 0.3, "meshproof --help")
-    for name in fleets:
-        yield from _fleet(name, samples)
-    yield _warm_conformance()
+    if samples:
+        for name in fleets:
+            yield from _fleet(name, samples)
+        yield _warm_conformance()
     if suite:
         for name, unit, value, target, command in suitebench.measure():
             yield Figure(name, unit, (value,), target, command)

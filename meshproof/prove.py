@@ -26,6 +26,7 @@ from meshproof.clusters.fleet import EnvironmentUnfit, Fleet, FleetSpec, Progres
 from meshproof.clusters.meshes.reference.defects import Defect, UnknownDefect, every, named
 from meshproof.clusters.meshes.reference.mesh import ReferenceMesh
 from meshproof.fixtures import checkers, history, results
+from meshproof.fixtures.rundir import stamp
 from meshproof.fixtures.support import reason_for
 from meshproof.fixtures.verdicts import Verdict
 from meshproof.rotation import rotated
@@ -85,7 +86,7 @@ def prove(
             raise EnvironmentUnfit(
                 f"{spec.source}: defects live in the reference mesh; this fleet's mesh is {spec.mesh!r}"
             )
-    folder = runs / f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}-prove"
+    folder = runs / f"{stamp(datetime.now(UTC))}-prove"
     work, left = shared_out(specs, chosen)
     if left and names:
         told = ", ".join(f"{defect.name} ({defect.requirement})" for defect in left)
