@@ -5,6 +5,9 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 FLEET ?= two
 SEEDS ?= 1 2 3 4 5
+# Compiled modules lie in .venv, also where somebody has told Python to write none: they are 2 s of every command.
+unexport PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/pycache
 REAL := chaos clusters conformance fixtures load tests
 
 .PHONY: help setup conformance seeds prove test check bench clean

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import random
 import subprocess
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -20,7 +19,7 @@ from pathlib import Path
 import yaml
 
 from meshproof.cli.exits import undisturbed
-from meshproof.cli.run import named_by, typed
+from meshproof.cli.run import PYTEST, named_by, typed
 from meshproof.clusters.embedded.provider import EmbeddedProvider
 from meshproof.clusters.fleet import EnvironmentUnfit, Fleet, FleetSpec, Progress
 from meshproof.clusters.meshes.reference.defects import Defect, UnknownDefect, every, named
@@ -154,7 +153,7 @@ class Runner:
         cases = [requirement + self.pair for requirement in requirements if self.offers(requirement)]
         folder = self.folder / name
         self.progress(f"  {name}: {len(cases)} {'case' if len(cases) == 1 else 'cases'}")
-        command = [sys.executable, "-m", "pytest", "-q", str(Path(__file__).parent / "conformance")]
+        command = [*PYTEST, "-q", str(Path(__file__).parent / "conformance")]
         command += ["--fleet", str(self.spec.source), "--seed", str(self.seed), "--runs-dir", str(folder)]
         command += ["--leave-going"]  # the next phase has namespaces of its own, and the fleet goes at the end
         command += ["-k", " or ".join(cases), "--rerun-command", typed(named_by(self.spec), active)]

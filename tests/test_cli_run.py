@@ -83,7 +83,7 @@ def test_run_hands_everything_to_pytest(provider: FakeProvider, commands: list[l
     main([*words, "--", "-x", "--fleet"])
     (command,) = commands
     assert command[1:3] == ["-m", "pytest"]
-    assert Path(command[3]).samefile(Path(fleetfile.__file__).parents[1] / "conformance")
+    assert Path(command[5]).samefile(Path(fleetfile.__file__).parents[1] / "conformance")
     text = " ".join(command)
     assert f"--fleet {fleetfile.resolve('two')} --runs-dir r" in text
     assert "--rerun-command meshproof run conformance --fleet two" in text

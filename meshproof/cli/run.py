@@ -38,6 +38,8 @@ STOP_SECONDS_MAX = 60.0
 """How long an interrupted pytest may take to write its report and remove its namespaces."""
 HEARTBEAT_SECONDS = 5.0
 TOGGLE_SECONDS_MAX = 30.0
+PYTEST = (sys.executable, "-m", "pytest", "-p", "no:hypothesispytest")
+"""Without a plugin that no case uses, and that takes 2 s to load for its word at the end."""
 WITHOUT_A_RUN = {"--collect-only", "--co", "--help", "-h", "--version", "-V", "--fixtures", "--markers", "--setup-plan"}
 """With these pytest does something else than run cases, and 0 says no more than that."""
 
@@ -168,7 +170,7 @@ def _command(options: argparse.Namespace, spec: FleetSpec) -> list[str]:
     from meshproof.clusters.places import state_directory
 
     suites = [str(Path(__file__).parents[1] / suite) for suite in BUILT]
-    command = [sys.executable, "-m", "pytest", *suites]
+    command = [*PYTEST, *suites]
     command += ["--fleet", str(spec.source), "--runs-dir", str(options.runs_dir)]
     command += [
         "--rerun-command",
