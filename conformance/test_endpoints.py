@@ -4,53 +4,48 @@ from __future__ import annotations
 
 from meshproof.clusters.fleet import Feature
 from meshproof.fixtures.borrowed import Pair
-from meshproof.fixtures.echo import Backends, answered_by, answered_without, reached, reached_outside, resolved
+from meshproof.fixtures.echo import Backends, answered_by, answered_without, reached, resolved
 from meshproof.fixtures.history import CONTROL
 from meshproof.fixtures.requirements import requirement
 from meshproof.fixtures.shop import Shop
 from meshproof.fixtures.slices import SYNCHRONISED, addresses, listed
 from meshproof.fixtures.statistics import probes_needed
+from meshproof.fixtures.steady import under_load
 from meshproof.fixtures.together import unanswered
 from meshproof.fixtures.waits import IN_A_ROW, consistently, eventually
 
 
 @requirement("DISC-11", needs={Feature.GLOBAL_SERVICES}, mutates=True)
 def test_one_remote_cluster_does_not_cost_another(pair: Pair, shop: Shop) -> None:
-    """When the far cluster's backends go and come, those of a third cluster stay in use."""
+    """When the far cluster's backends go and come, those of a third cluster stay in use, at every moment."""
     near, far = pair
     third = shop.others(near, far)[0]
     within = pair.bounds.endpoint_seconds_max
-    echo = shop.echo(clusters=(near, far, third))
+    echo = shop.echo(clusters=(near, far, third), backends={near: Backends.NONE})  # who loses the third has nobody left
     request, enough = echo.requests(near), probes_needed(echo.share(third))
-    every = (reached(near), reached(far), reached(third))
-    before = "all clusters answer before"
-    eventually(request, reached(), including=every, within=within, in_a_row=enough, name=before, role=CONTROL)
-
-    gone = echo.select(far, Backends.NONE)
+    both = (reached(far), reached(third))
+    before, back_again = "both remote clusters answer before", "the far backends come back"
+    eventually(request, reached(), including=both, within=within, in_a_row=enough, name=before, role=CONTROL)
 
     name = "the other cluster's backends stay in use"
-    outside, left = reached_outside(far), "the far backends go"
-    eventually(request, outside, since=gone.at, within=within, in_a_row=enough, name=left, role=CONTROL)
-    eventually(request, outside, including=reached(third), within=within, in_a_row=enough, name=name)
-
-    back = echo.select(far, Backends.PODS)
-
-    eventually(
-        request,
-        reached(),
-        including=reached(far),
-        since=back.at,
-        within=within,
-        in_a_row=enough,
-        name="the far backends come back",
-        role=CONTROL,
-    )
-    eventually(request, reached(), including=reached(third), within=within, in_a_row=enough, name=name)
-
-    removed = echo.remove(far)
-
-    eventually(request, outside, since=removed.at, within=within, in_a_row=enough, name=left, role=CONTROL)
-    eventually(request, outside, including=reached(third), within=within, in_a_row=enough, name=name)
+    with under_load(request) as load:
+        gone = echo.select(far, Backends.NONE)
+        eventually(load, reached(third), since=gone.at, within=within, in_a_row=enough, name=name)
+        back = echo.select(far, Backends.PODS)
+        eventually(load, reached(), including=reached(third), since=back.at, within=within, in_a_row=enough, name=name)
+        eventually(
+            load,
+            reached(),
+            including=reached(far),
+            since=back.at,
+            within=within,
+            in_a_row=enough,
+            name=back_again,
+            role=CONTROL,
+        )
+        removed = echo.remove(far)
+        eventually(load, reached(third), since=removed.at, within=within, in_a_row=enough, name=name)
+    load.none_lost(name=name)
 
 
 @requirement("DISC-13", needs={Feature.GLOBAL_SERVICES, Feature.SELECTORLESS}, mutates=True)

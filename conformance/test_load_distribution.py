@@ -67,8 +67,8 @@ def test_shares_follow_the_number_of_backends(pair: Pair, shop: Shop) -> None:
         role=CONTROL,
     )
 
-    clusters, _ = shares_of(echo.backends(near) + echo.backends(far))
-    distributed(request, clusters, name="the shares follow the number of backends")
+    clusters, pods = shares_of(echo.backends(near) + echo.backends(far))
+    distributed(request, clusters, pods, name="the shares follow the number of backends")
 
 
 @requirement("LB-03", needs={Feature.GLOBAL_SERVICES})

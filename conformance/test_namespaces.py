@@ -76,5 +76,6 @@ def test_a_namespace_can_leave_the_mesh(pair: Pair, shop: Shop) -> None:
         since=left.at,
         within=within,
     )
+    consistently(echo.requests(near), reached(near), during=pair.bounds.watch_seconds, in_a_row=enough, name=name)
     alive = "the far backend still answers by pod address"
     eventually(echo.direct(near, far), reached(far), within=within, in_a_row=3, name=alive, role=CONTROL)

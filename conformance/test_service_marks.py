@@ -67,10 +67,14 @@ def test_backends_shared_again_are_used_again(pair: Pair, shop: Shop) -> None:
     """Without its `shared` annotation a global service is shared, so removing a "false" brings the backends back."""
     near, far = pair
     within = pair.bounds.service_seconds_max
-    echo = shop.echo(shared={far: False})
+    echo, other = shop.echo(shared={far: False}), shop.echo("other")
     request, enough = echo.requests(near), probes_needed(echo.share(far))
-    before = "the near cluster answers alone before"
-    eventually(request, reached(near), within=within, in_a_row=enough, name=before, role=CONTROL)
+    before, news = "the near cluster answers alone before", "news of the far cluster comes"
+    side_by_side(
+        Question(other.requests(near), reached(), news, enough, including=reached(far), role=CONTROL),
+        Question(request, reached(near), before, enough, role=CONTROL),
+        within=within,
+    )
 
     again = echo.annotate(far, shared=ABSENT)
 
@@ -110,6 +114,7 @@ def test_a_changed_mark_counts_on_both_sides(pair: Pair, echo: Echo) -> None:
         since=local.at,
         within=within,
     )
+    consistently(echo.requests(far), reached(far), during=pair.bounds.watch_seconds, in_a_row=enough, name=at_far)
 
     again = echo.annotate(near, is_global=True)
 

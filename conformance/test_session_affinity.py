@@ -1,7 +1,7 @@
 """Session affinity: a client stays with its backend, in whichever cluster that is, until time or death part them.
 
-One pin may stay by chance where pins are lost, so a client holds ten at once: ten ports of one Service, each with a pin
-of its own. Of four backends, ten drawn anew are all the old ones once in a million times.
+One pin may stay by chance where pins are lost, so a client holds twenty at once: twenty ports of one Service, each with
+a pin of its own. Of two backends, twenty drawn anew are all the old ones once in a million times.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from meshproof.fixtures.services import ServicePort
 from meshproof.fixtures.shop import Shop
 from meshproof.fixtures.waits import PATIENCE, eventually, stuck
 
-PORTS = tuple(ServicePort(f"http-{n}", 80 + n, 8080) for n in range(10))
+PORTS = tuple(ServicePort(f"http-{n}", 80 + n, 8080) for n in range(20))
 PACE_SECONDS = 0.2
-"""Between two requests to one port; ten ports are asked at a time."""
+"""Between two requests to one port; all ports are asked at a time."""
 ROW = 9
 
 LONG_SECONDS, BRIEF_SECONDS = 600, 1

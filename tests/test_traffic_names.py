@@ -110,6 +110,26 @@ def test_a_name_is_asked_for_each_time(
     assert rows[0]["detail"] == "[10.0.0.9]"
 
 
+def test_a_question_that_was_lost_is_asked_again(
+    udp: Callable[[Callable[[bytes, int], bytes | None]], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One lost packet delays an answer by a second, as it does a connection; the same question is asked, once."""
+    asked: list[bytes] = []
+
+    def reply(data: bytes, _: int) -> bytes | None:
+        asked.append(data)
+        return answer(data, code=3) if len(asked) == 2 else None
+
+    monkeypatch.setattr(traffic, "name_server", lambda: "127.0.0.1")
+    port = udp(reply)
+    (row,) = run(1, 2.5, host="echo.ns.svc.cluster.local.", port=port, protocol="dns")
+    assert (row["outcome"], row["detail"]) == ("dns-failure", "NXDOMAIN")
+    assert 1.0 <= row["end"] - row["start"] < 2.0
+    assert asked[0] == asked[1]
+    (row,) = run(1, 2.5, host="echo.ns.svc.cluster.local.", port=port, protocol="dns")
+    assert (row["outcome"], len(asked)) == ("timed-out", 4)
+
+
 def test_requests_of_a_flow_leave_from_one_port(
     udp: Callable[[Callable[[bytes, int], bytes | None]], int],
 ) -> None:
@@ -142,7 +162,7 @@ def test_a_flow_that_is_refused_says_so() -> None:
         for sock in (closed, free):
             sock.bind(("127.0.0.1", 0))
         port, source = closed.getsockname()[1], free.getsockname()[1]
-    assert {row["outcome"] for row in run(host="127.0.0.1", port=port, protocol="udp", source=source)} == {"refused"}
+    assert {row["outcome"] for row in run(3, 2.0, host="127.0.0.1", port=port, protocol="udp", source=source)} == {"refused"}
 
 
 @pytest.mark.parametrize(
