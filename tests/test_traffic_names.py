@@ -162,7 +162,9 @@ def test_a_flow_that_is_refused_says_so() -> None:
         for sock in (closed, free):
             sock.bind(("127.0.0.1", 0))
         port, source = closed.getsockname()[1], free.getsockname()[1]
-    assert {row["outcome"] for row in run(3, 2.0, host="127.0.0.1", port=port, protocol="udp", source=source)} == {"refused"}
+    assert {row["outcome"] for row in run(3, 2.0, host="127.0.0.1", port=port, protocol="udp", source=source)} == {
+        "refused"
+    }
 
 
 @pytest.mark.parametrize(
