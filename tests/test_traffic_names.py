@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from meshproof.fixtures import traffic
-from meshproof.fixtures.traffic import Judged, Plan, PlanRefused, Prober, Server, dns_question, judge_dns
+from meshproof.fixtures.traffic import Judged, Plan, PlanRefused, Prober, Server, SourcePorts, dns_question, judge_dns
 
 Answering = Callable[[bytes], bytes]
 
@@ -151,6 +151,17 @@ def test_requests_of_a_flow_leave_from_one_port(
     rows = run(count=4, host="127.0.0.1", port=udp(reply), protocol="udp", source=source)
     assert ports == {source}
     assert [row["outcome"] for row in rows] == ["timed-out", "timed-out", "reached", "reached"]
+
+
+def test_source_ports_come_one_after_the_other() -> None:
+    """A port comes back when all others have been had; one that somebody else has is passed over."""
+    with socket.socket() as first, socket.socket() as second, socket.socket() as taken:
+        ports = SourcePorts()
+        ports.bind(first)
+        number = first.getsockname()[1]
+        taken.bind(("", number + 1))
+        ports.bind(second)
+        assert number + 1 < second.getsockname()[1] < number + 20
 
 
 def test_a_flow_that_is_refused_says_so() -> None:
