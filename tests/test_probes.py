@@ -21,7 +21,7 @@ from meshproof.fixtures import traffic
 from meshproof.fixtures.clock import RunClock
 from meshproof.fixtures.history import Observation
 from meshproof.fixtures.outcomes import Outcome
-from meshproof.fixtures.probes import Pod, Sender, Target, probe, probe_all
+from meshproof.fixtures.probes import REQUESTS_PER_SECOND_MAX, Pod, Sender, Target, paced, probe, probe_all
 
 EAST = Cluster(ClusterSpec("east", 1, 2, "10.101.0.0/24", "10.141.0.0/16", "172.20.0.0/16"), "east", Path("none"))
 CLIENT = Pod("east", "east-1", "ns", "client-0")
@@ -210,3 +210,10 @@ def test_the_real_program_is_understood() -> None:
         asked = [Target("127.0.0.1", closed.getsockname()[1], "tcp")]
         seen = probe(CLIENT, EAST, asked, 2, 0.01, 1, RunClock(), execute=here)
     assert [(o.outcome, o.blur) for o in seen] == [(Outcome.REFUSED, 0.0)] * 2
+
+
+def test_a_look_of_many_takes_its_time() -> None:
+    """All of its requests together are no more than two cores answer; a small one keeps its own pace."""
+    sender = Sender(CLIENT, EAST, TARGETS)
+    assert paced([sender], 0.02) == 0.02
+    assert paced([sender] * REQUESTS_PER_SECOND_MAX, 0.02) == len(TARGETS)
