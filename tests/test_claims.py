@@ -11,12 +11,12 @@ import pytest
 
 from meshproof.cli.casebook import cases_of
 from meshproof.clusters import fleetfile
+from meshproof.clusters.datafiles import DataDamaged
 from meshproof.clusters.fleet import Feature
 from meshproof.clusters.meshes.reference.defects import every
 from meshproof.clusters.meshes.reference.mesh import ReferenceMesh
 from meshproof.fixtures import claims, support
 from meshproof.fixtures.claims import ledger
-from meshproof.fixtures.datafiles import DataDamaged
 from meshproof.fixtures.profiles import load_profile, profile_names
 from meshproof.fixtures.requirements import SUITES, built_ids, catalogue, need_of
 from meshproof.fixtures.results import CaseResult

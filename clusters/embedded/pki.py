@@ -74,14 +74,14 @@ class Authority:
         return pair
 
 
-def new_authority(directory: Path, name: str) -> Authority:
+def new_authority(directory: Path, name: str, valid: timedelta = VALID) -> Authority:
     """A fresh authority in `directory` (made 0700)."""
     directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # parents=True alone would ignore the mode
     directory.mkdir(mode=0o700)
     key = ec.generate_private_key(ec.SECP256R1())
     subject = _subject(name)
     certificate = (
-        _builder(subject, subject, key)
+        _builder(subject, subject, key, valid)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage(signing_certificates=True), critical=True)
         .sign(key, hashes.SHA256())
@@ -107,7 +107,9 @@ def write_secret(path: Path, content: bytes) -> None:
         file.write(content)
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, valid: timedelta = VALID
+) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()
@@ -116,7 +118,7 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivate
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - CLOCK_SLACK)
-        .not_valid_after(now + VALID)
+        .not_valid_after(now + valid)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
 
