@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/pycache
 REAL := chaos clusters conformance fixtures load tests
 
-.PHONY: help setup conformance seeds prove test check bench clean
+.PHONY: help setup conformance seeds prove fidelity test check bench clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,10 @@ seeds: setup ## healthy runs of the conformance suite, one a seed (SEEDS="1 2 3 
 
 prove: setup ## does the suite notice the defects it should? All of them, or one a class: PROVE="--rotate TEXT"
 	@.venv/bin/meshproof prove $(PROVE)
+
+fidelity: setup ## are our Cilium values right? With the real charts (CHARTS=DIR of cilium-VERSION.tgz), on real API servers
+	@$(PYTHON) -m meshproof.fidelity $(CHARTS)
+	@MESHPROOF_CHARTS="$(CHARTS)" $(PYTHON) -m pytest tests/test_fidelity.py -q
 
 test: setup ## the project's own tests, with fleets (root)
 	@$(PYTHON) -m pytest

@@ -42,7 +42,9 @@ LONG_MODULES: Mapping[str, str] = {
 }
 LONG_FUNCTIONS: Mapping[str, str] = {}
 FIXED_SLEEPS: Mapping[str, str] = {}
-SKIPPING: Mapping[str, str] = {}
+SKIPPING: Mapping[str, str] = {
+    "tests/test_fidelity.py": "needs the charts of the product under test, which are not ours to keep here",
+}
 
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "base", "manager", "managers", "misc"}
 REGISTRIES = (
@@ -53,6 +55,8 @@ REGISTRIES = (
     "registry.k8s" + ".io",
     "mcr.micro" + "soft.com",
 )
+PRODUCTS: Mapping[str, str] = {"clusters/meshes/cilium/lock.yaml": "quay" + ".io/cilium/"}
+"""Files that name the images of a product under test, and all they may say of its registry."""
 MACHINE_PATHS = ("/wo" + "rk/", "/ro" + "ot/", "/ho" + "me/")
 
 
@@ -195,6 +199,7 @@ def test_no_file_names_a_registry_or_a_machine() -> None:
     for file in files():
         if file.suffix in TEXTS and file.name != "go.sum":
             text = file.read_text(errors="replace")
+            text = text.replace(PRODUCTS.get(path(file), "\0"), "")
             guilty += [f"{path(file)}: {word}" for word in (*REGISTRIES, *MACHINE_PATHS) if word in text]
     assert guilty == []
 
