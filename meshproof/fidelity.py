@@ -87,9 +87,16 @@ def examine(tool: helm.Helm, chart: Chart, work: Path) -> Iterator[tuple[str, li
             files = sorted({file for both in rendering.write(plan, place).values() for file in both})
             about = f"{chart.release.version} {profile}, {len(plan.spec.clusters)} clusters"
             yield f"{about}: every key is one of the chart's", key_faults(chart, files)
-            mesh = rendering.render(tool, plan, place)
-            counts = "+".join(str(len(objects.objects)) for objects in mesh.rendered.values())
-            yield f"{about}: {counts} objects agree on {', '.join(CHECKS)}", disagreements(mesh)
+            try:
+                mesh = rendering.render(tool, plan, place)
+            except CommandFailed as refused:
+                yield f"{about}: helm renders it", [str(refused)]
+                continue
+            yield f"{about}: {_counts(mesh)} objects agree on {', '.join(CHECKS)}", disagreements(mesh)
+
+
+def _counts(mesh: Mesh) -> str:
+    return "+".join(str(len(objects.objects)) for objects in mesh.rendered.values())
 
 
 def _taken(chart: Chart, profile: str) -> list[str]:
@@ -107,17 +114,13 @@ def examine_applied(tool: helm.Helm, chart: Chart, fleet: Fleet, work: Path) -> 
     for profile in profiles_of(chart):
         mesh = rendering.render(tool, plan_for(APPLIED, profile, chart), work / "applied" / profile)
         kept: dict[str, Rendered] = {}
-        text = (
-            f"{chart.release.version} {profile:<9} applied to {', '.join(cluster.name for cluster in fleet.clusters)}"
-        )
+        names = ", ".join(cluster.name for cluster in fleet.clusters)
+        text = f"{chart.release.version} {profile}, applied to {names}"
         try:
             for cluster in fleet.clusters:
                 kept[cluster.name] = applying.apply(kubectl, cluster, mesh.rendered[cluster.name].objects)
-            counts = "+".join(str(len(objects.objects)) for objects in kept.values())
-            yield (
-                f"{text}: {counts} objects accepted, kept and still agreeing",
-                disagreements(replace(mesh, rendered=kept)),
-            )
+            live = replace(mesh, rendered=kept)
+            yield f"{text}: {_counts(live)} objects accepted, kept and still agreeing", disagreements(live)
             yield f"{text}: a misspelt field is refused", _takes_anything(kubectl, fleet, mesh)
         except CommandFailed as refused:
             yield text, [str(refused)]
@@ -161,7 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     try:
         return 1 if _report(_everything(options.charts, paper=options.paper)) else 0
-    except EnvironmentUnfit as unfit:
+    except (EnvironmentUnfit, CommandFailed) as unfit:
         print(unfit, file=sys.stderr)
         return 10
 

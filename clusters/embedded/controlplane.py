@@ -151,6 +151,7 @@ def kube_apiserver(binaries: Binaries, cluster: ClusterSpec, credentials: Creden
         f"--service-account-key-file={credentials.service_account_public}",
         f"--service-account-signing-key-file={credentials.service_account_private}",
         "--authorization-mode=RBAC",
+        "--allow-privileged=true",  # as kubeadm has it; what a pod may be is for the node to refuse
         # The default order prefers host names, which no resolver here knows; exec and logs would hang.
         "--kubelet-preferred-address-types=InternalIP",
         f"--kubelet-certificate-authority={ca}",
