@@ -81,13 +81,16 @@ def built_in() -> tuple[str, ...]:
     return tuple(p.stem for p in sorted(FLEETS.glob("*.yaml"), key=lambda p: (p.stat().st_size, p.stem)))
 
 
-def load(path: Path) -> FleetSpec:
-    """The checked content of a fleet file. Raises `FleetFileError` with the first few problems, and nothing else."""
+def load(path: Path, *, to_print: bool = False) -> FleetSpec:
+    """The checked content of a fleet file. Raises `FleetFileError` with the first few problems, and nothing else.
+
+    `to_print` accepts what is planned and not built as well: for saying how it is done by hand, never for doing it.
+    """
     try:
         marked = read(path)
     except UnreadableError as error:
         raise FleetFileError(path, error.problems) from None
-    for check in (_shape, _rules, _meetings):
+    for check in (_shape, _rules if to_print else _usable, _meetings):
         # Each check relies on what the one before it made sure of.
         if problems := set(check(marked)):
             raise FleetFileError(path, problems)
@@ -193,11 +196,15 @@ def _pattern(route: Route, value: str) -> str:
 # --- the rules: each value by itself ------------------------------------------------------------------------------
 
 
+def _usable(marked: Marked) -> Iterator[Problem]:
+    yield from _rules(marked)
+    for key, later in _NOT_BUILT.items():
+        if marked.data[key] in later:
+            yield marked.problem((key,), f"{key} {marked.data[key]} is not built yet")
+
+
 def _rules(marked: Marked) -> Iterator[Problem]:
     data = marked.data
-    for key, later in _NOT_BUILT.items():
-        if data[key] in later:
-            yield marked.problem((key,), f"{key} {data[key]} is not built yet")
     if "serviceCIDR" in data:
         yield from _network(marked, ("serviceCIDR",), data["serviceCIDR"])
     for i, member in enumerate(data["clusters"]):

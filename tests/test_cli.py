@@ -16,7 +16,20 @@ from meshproof.clusters.embedded import provider as embedded
 from meshproof.clusters.fleet import EnvironmentUnfit, Fleet, FleetSpec, FleetStatus, Progress
 from tests.fake_provider import FakeProvider
 
-COMMANDS = ("doctor", "up", "status", "down", "list", "describe", "run", "prove", "report", "replay")
+COMMANDS = (
+    "doctor",
+    "up",
+    "status",
+    "down",
+    "list",
+    "describe",
+    "run",
+    "prove",
+    "report",
+    "replay",
+    "images",
+    "values",
+)
 
 
 @pytest.fixture

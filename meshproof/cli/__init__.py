@@ -17,14 +17,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 import meshproof
-from meshproof.cli import describe, doctor, down, listing, prove, replay, report, run, status, up
+from meshproof.cli import describe, doctor, down, images, listing, prove, replay, report, run, status, up, values
 from meshproof.cli.exits import Exit, Refused, Stopped, stoppable
 from meshproof.clusters.fleet import EnvironmentUnfit
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-VERBS = (doctor, up, status, down, listing, describe, run, prove, report, replay)
+VERBS = (doctor, up, status, down, listing, describe, run, prove, report, replay, images, values)
 
 _ABOUT = """\
 Does a multi-cluster Kubernetes network keep its promises? meshproof sends traffic between pods and judges the answers.
