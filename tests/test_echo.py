@@ -67,7 +67,9 @@ class Clusters:
             return dict(held)
         wanted = (query or {}).get("labelSelector", "")
         pods = [
-            thing for (name, at), thing in self.things.items() if name == cluster.name and at.startswith(f"{path}/")
+            thing
+            for (name, at), thing in list(self.things.items())
+            if name == cluster.name and at.startswith(f"{path}/")
         ]
         return {"items": [pod for pod in pods if pod["metadata"]["labels"]["app"] in wanted]}
 
