@@ -25,7 +25,7 @@ from meshproof.clusters.meshes.cilium.commands import CommandFailed, run
 from meshproof.clusters.places import cache_directory
 
 MINIMUM = (3, 18)
-"""Older ones check values with another JSON schema library than the one our values were checked with."""
+"""The oldest that the charts were rendered with by us (v3.18.0, and v3.22.0)."""
 NAMESPACE, RELEASE_NAME = "kube-system", "cilium"
 KUBERNETES = "1.36"
 """What `template` renders for, since it asks no cluster."""
