@@ -1,10 +1,7 @@
-"""The harness's seam to Kubernetes: a client per cluster, every call bounded, and exec.
+"""The harness's seam to Kubernetes: one request, a watch, and exec, every call bounded.
 
-`kubernetes` is imported inside the functions, since most of meshproof never needs it and it costs 0.3 s. The global
-configuration is never touched: each client is made from its cluster's kubeconfig and context alone. It is read anew
-each time, so a rewritten file counts at once (measured: 2.3 ms with certificates in it; a credential plugin would
-run each time as well). Nothing is retried, not even a read: who wants to wait polls against a deadline, and sees every
-failure.
+Nothing is retried, not even a read: who wants to wait polls against a deadline, and sees every failure. How clients
+come about, and what none of them may send to clusters somebody else made, is in `clients`.
 
 `call` is one request in plain JSON on a client that is kept for the cluster: making a client and its TLS connection
 anew costs 12 ms of processor time, and turning an answer into the library's objects 1 ms for each pod in it.
@@ -18,26 +15,22 @@ deadline is left to its thread, which closes what it may still get (the library 
 
 from __future__ import annotations
 
-import functools
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import urllib3
 
+from meshproof.clusters.clients import CONNECT_SECONDS, READ_SECONDS, client_for, kept_client
 from meshproof.clusters.fleet import Cluster
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
 
-CONNECT_SECONDS, READ_SECONDS = 5.0, 30.0
-
-# The library writes inlined certificates to temporary files that it shares between threads before they are written.
-_READING = threading.Lock()
+__all__ = ["ExecFailed", "Executed", "call", "client_for", "described", "exec_in", "watch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +57,6 @@ class ExecFailed(Exception):
         self.detail, self.executed = detail, executed
 
 
-def client_for(cluster: Cluster) -> ApiClient:
-    """A new client for this cluster. Each call through it takes at most 5 s to connect and 30 s between two reads,
-    unless its caller passes `_request_timeout`.
-
-    Raises kubernetes.config.ConfigException when the kubeconfig or its context cannot be used. Close it after use.
-    """
-    return _client(cluster.kubeconfig, cluster.context)
-
-
 def call(
     cluster: Cluster,
     method: str,
@@ -89,7 +73,7 @@ def call(
     """
     from kubernetes.client import ApiException
 
-    client = _kept(cluster.kubeconfig, cluster.context, cluster.kubeconfig.stat().st_mtime_ns)
+    client = kept_client(cluster)
     serialized = client.param_serialize(
         method=method,
         resource_path=path,
@@ -115,7 +99,7 @@ def watch(
     """
     from kubernetes.client import ApiException
 
-    client = _client(cluster.kubeconfig, cluster.context)
+    client = client_for(cluster)
     asked = {**query, "watch": "true", "timeoutSeconds": str(seconds)}
     method, url, headers, _, _ = client.param_serialize(
         method="GET",
@@ -139,40 +123,6 @@ def watch(
                 yield now, json.loads(line)
     finally:
         response.close()
-
-
-@functools.lru_cache(maxsize=64)
-def _kept(kubeconfig: Path, context: str, _: int) -> ApiClient:
-    """The client that all threads share; urllib3's pool hands each request a connection of its own."""
-    return _client(kubeconfig, context)
-
-
-def _client(kubeconfig: Path, context: str) -> ApiClient:
-    from kubernetes import config
-    from kubernetes.client import Configuration
-
-    configuration: Configuration = type.__call__(Configuration)  # some versions make Configuration() the global one
-    configuration.retries = False
-    with _READING:
-        client: ApiClient = config.new_client_from_config(  # type: ignore[no-untyped-call]  # the library is half typed
-            config_file=str(kubeconfig),
-            context=context,
-            persist_config=False,
-            client_configuration=configuration,
-        )
-    # Every call of every API class ends here, whichever way the library passes its options down to it.
-    rest: Any = client.rest_client
-    rest.request = _bounded(rest.request)
-    return client
-
-
-def _bounded(request: Callable[..., Any]) -> Callable[..., Any]:
-    def bounded(*arguments: Any, **options: Any) -> Any:
-        if options.get("_request_timeout") is None:
-            options["_request_timeout"] = (CONNECT_SECONDS, READ_SECONDS)
-        return request(*arguments, **options)
-
-    return bounded
 
 
 def exec_in(

@@ -38,21 +38,43 @@ class Dialect(StrEnum):
     FLEET = "fleet.azure.com"
 
 
+class Writes(StrEnum):
+    """What may be written to a cluster through the harness's seam; `clients` holds every request to it."""
+
+    ALL = "all"
+    """Our own cluster."""
+    MESH = "own objects and the mesh's configuration"
+    """Somebody else's, who allowed disruption."""
+    OWN = "own objects"
+    """Somebody else's: labelled objects in namespaces of ours, and nothing else."""
+
+
 @dataclass(frozen=True, slots=True)
 class ClusterSpec:
-    """One cluster as a fleet file describes it. CIDRs are dotted-quad strings such as 10.101.0.0/24."""
+    """One cluster as a fleet file describes it. CIDRs are dotted-quad strings such as 10.101.0.0/24.
+
+    A file about clusters somebody else made has the last two only; what the rest is the clusters tell when they are
+    found, and 0 or empty is what they do not.
+    """
 
     name: str
-    id: int
-    workers: int
-    node_cidr: str
-    pod_cidr: str
-    service_cidr: str
+    id: int = 0
+    workers: int = 0
+    node_cidr: str = ""
+    pod_cidr: str = ""
+    service_cidr: str = ""
+    context: str = ""
+    """Of a kubeconfig that somebody else wrote; empty for a cluster that we make."""
+    kubeconfig: str = ""
+    """That kubeconfig, or several joined as in $KUBECONFIG; empty for the one that kubectl would use."""
 
 
 @dataclass(frozen=True, slots=True)
 class FleetSpec:
-    """A whole fleet file, checked; `source` is the file it was read from."""
+    """A whole fleet file, checked; `source` is the file it was read from.
+
+    `mesh` and `profile` may be empty in a file about clusters somebody else made: then they are guessed when found.
+    """
 
     name: str
     provider: str
@@ -60,6 +82,25 @@ class FleetSpec:
     profile: str
     clusters: tuple[ClusterSpec, ...]
     source: Path
+    disruption: bool = False
+    """Whoever runs this allows cases that disturb somebody else's mesh or nodes; never said by a file."""
+
+    @property
+    def lent(self) -> bool:
+        """Whether the clusters are somebody else's."""
+        return self.provider == "existing"
+
+    @property
+    def managed(self) -> bool:
+        """Whether a cloud runs the mesh, so that nobody but the cloud may change it, whatever is allowed."""
+        return self.lent and "aks-fleet" in (self.mesh, self.profile)
+
+    @property
+    def writes(self) -> Writes:
+        """What may be written to its clusters. This is the one place that decides it; `clients` enforces it."""
+        if not self.lent:
+            return Writes.ALL
+        return Writes.MESH if self.disruption and not self.managed else Writes.OWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +110,8 @@ class Cluster:
     spec: ClusterSpec
     context: str
     kubeconfig: Path
+    """A file; for a cluster somebody else made perhaps several, joined as in $KUBECONFIG."""
+    writes: Writes = Writes.ALL
 
     @property
     def name(self) -> str:
@@ -119,7 +162,7 @@ class FleetStatus:
 
     name: str
     phase: str
-    """absent | starting | ready | failed | dead"""
+    """absent | starting | ready | failed | dead; lent: somebody else's, neither brought up nor taken down by us"""
     detail: str
     timings: Mapping[str, float]
     """Seconds from `up` to the named step."""
@@ -156,6 +199,10 @@ class Mesh(Protocol):
     def identity(self) -> MeshIdentity: ...
 
     def features(self) -> frozenset[Feature]: ...
+
+    def lacks(self) -> Mapping[Feature, str]:
+        """Features that the configuration of the clusters leaves out, each with the phrase that says where."""
+        ...
 
     def configuration(self, cluster: Cluster) -> Mapping[str, str]:
         """The mesh's configuration as this cluster reports it."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Collection, Iterator
-from ipaddress import IPv4Network
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from meshproof.clusters import networks
 from meshproof.clusters.fleet import ClusterSpec, EnvironmentUnfit, FleetSpec
 from meshproof.clusters.markedyaml import Marked, Problem, Route, UnreadableError, read, spell
 
@@ -22,29 +22,17 @@ SHOWN_MAX = 3
 """Problems in one message: enough to fix a file in one go, few enough to read."""
 
 _SCHEMA = Path(__file__).with_name("fleetfile.schema.json")
-_NOT_BUILT = {
-    "provider": ("kind", "existing"),
+_NOT_BUILT: Mapping[str, tuple[str, ...]] = {
+    "provider": ("kind",),
     "mesh": ("cilium", "aks-fleet", "none"),
     "profile": ("aks-fleet",),
 }
+_NOT_BUILT_EXISTING: Mapping[str, tuple[str, ...]] = {"mesh": ("none",)}
+_FOUND_OUT = ("id", "workers", "nodeCIDR", "podCIDR", "serviceCIDR")
+"""What nobody declares of a cluster that is there already."""
 _RESERVED_NAMES = {
     "default": "Cilium keeps it for a cluster without a mesh",
     "all": "the kubeconfig of all members has it",
-}
-_TAKEN = {
-    IPv4Network("0.0.0.0/8"): "addresses that nobody can have",
-    IPv4Network("127.0.0.0/8"): "loopback",
-    IPv4Network("169.254.0.0/16"): "link-local addresses",
-    IPv4Network("224.0.0.0/3"): "multicast and reserved addresses",
-}
-_TAKEN_EMBEDDED = {
-    IPv4Network("100.66.0.0/30"): "the embedded fleet's link to this machine",
-    IPv4Network("198.51.100.10/32"): "the host outside all clusters",
-}
-_PREFIXES = {
-    "nodeCIDR": (8, 24, "nodes stand at network address + 101 and up"),
-    "podCIDR": (8, 24, "every node gets a /24 of it"),
-    "serviceCIDR": (12, 24, "the API server takes none wider, and the suite needs some room"),
 }
 
 
@@ -90,23 +78,34 @@ def load(path: Path, *, to_print: bool = False) -> FleetSpec:
         marked = read(path)
     except UnreadableError as error:
         raise FleetFileError(path, error.problems) from None
-    for check in (_shape, _rules if to_print else _usable, _meetings):
+    for check in (_shape, _rules if to_print else _usable, networks.meetings):
         # Each check relies on what the one before it made sure of.
         if problems := set(check(marked)):
             raise FleetFileError(path, problems)
     data = marked.data
-    clusters = tuple(
-        ClusterSpec(
-            name=member["name"],
-            id=member["id"],
-            workers=member["workers"],
-            node_cidr=member["nodeCIDR"],
-            pod_cidr=member["podCIDR"],
-            service_cidr=member.get("serviceCIDR", data.get("serviceCIDR")),
+    if data["provider"] == "existing":
+        clusters = tuple(_existing(member, path) for member in data["clusters"])
+    else:
+        clusters = tuple(
+            ClusterSpec(
+                name=member["name"],
+                id=member["id"],
+                workers=member["workers"],
+                node_cidr=member["nodeCIDR"],
+                pod_cidr=member["podCIDR"],
+                service_cidr=member.get("serviceCIDR", data.get("serviceCIDR")),
+            )
+            for member in data["clusters"]
         )
-        for member in data["clusters"]
-    )
-    return FleetSpec(data["name"], data["provider"], data["mesh"], data["profile"], clusters, path.absolute())
+    mesh, profile = data.get("mesh", ""), data.get("profile", "")
+    return FleetSpec(data["name"], data["provider"], mesh, profile, clusters, path.absolute())
+
+
+def _existing(member: Mapping[str, str], path: Path) -> ClusterSpec:
+    """A kubeconfig lies where the fleet file says, seen from that file."""
+    given = member.get("kubeconfig", "")
+    kubeconfig = str(path.absolute().parent / Path(given).expanduser()) if given else ""
+    return ClusterSpec(name=member["name"], context=member["context"], kubeconfig=kubeconfig)
 
 
 def _placed(path: Path, problem: Problem) -> str:
@@ -133,6 +132,8 @@ def _shape(marked: Marked) -> Iterator[Problem]:
 def _unknown_key(key: str, route: Route, known: list[str]) -> str:
     if key == "maxConnectedClusters":
         return f"{key} is not built yet; ids run from 1 to 255"
+    if key in _FOUND_OUT and "context" in known:
+        return f"{spell(route)} has no key {key}: of existing clusters that is found out; leave it out"
     folded = {name.lower(): name for name in known}
     near = difflib.get_close_matches(key.lower(), folded, n=1, cutoff=0.5)
     where = spell(route) if route else "a fleet file"
@@ -198,46 +199,24 @@ def _pattern(route: Route, value: str) -> str:
 
 def _usable(marked: Marked) -> Iterator[Problem]:
     yield from _rules(marked)
-    for key, later in _NOT_BUILT.items():
-        if marked.data[key] in later:
+    existing = marked.data["provider"] == "existing"
+    for key, later in (_NOT_BUILT_EXISTING if existing else _NOT_BUILT).items():
+        if marked.data.get(key) in later:
             yield marked.problem((key,), f"{key} {marked.data[key]} is not built yet")
 
 
 def _rules(marked: Marked) -> Iterator[Problem]:
     data = marked.data
-    if "serviceCIDR" in data:
-        yield from _network(marked, ("serviceCIDR",), data["serviceCIDR"])
     for i, member in enumerate(data["clusters"]):
         if reason := _RESERVED_NAMES.get(member["name"]):
             yield marked.problem(("clusters", i, "name"), f"no cluster may be named {member['name']}: {reason}")
-        if "serviceCIDR" not in data and "serviceCIDR" not in member:
-            sentence = f"clusters[{i}] ({member['name']}) has no serviceCIDR, and neither has the fleet; add one"
-            yield marked.problem(("clusters", i), sentence)
-        for key in ("nodeCIDR", "podCIDR", "serviceCIDR"):
-            if key in member:
-                yield from _network(marked, ("clusters", i, key), member[key])
     yield from _twins(marked, "name")
-    yield from _twins(marked, "id")
-
-
-def _network(marked: Marked, route: Route, text: str) -> Iterator[Problem]:
-    name = spell(route)
-    try:
-        network = IPv4Network(text, strict=False)
-    except ValueError:
-        yield marked.problem(route, f"{name} {text} is no IPv4 network: write it like 10.101.0.0/24")
+    if existing:
+        if "serviceCIDR" in data:
+            yield marked.problem(("serviceCIDR",), "serviceCIDR of existing clusters is found out; leave it out")
         return
-    widest, narrowest, why = _PREFIXES[str(route[-1])]
-    address, _, prefix = text.partition("/")
-    if str(network.network_address) != address:
-        yield marked.problem(route, f"{name} {text} has host bits set; write {network}")
-    elif not widest <= int(prefix) <= narrowest:
-        yield marked.problem(route, f"{name} {text} must be /{widest} to /{narrowest}; {why}")
-    elif route[-1] == "podCIDR":
-        workers = marked.data["clusters"][route[1]]["workers"]
-        if (room := 2 ** (24 - network.prefixlen)) < workers:
-            sentence = f"{name} {text} has room for {room} nodes with a /24 each, but workers is {workers}"
-            yield marked.problem(route, sentence)
+    yield from _twins(marked, "id")
+    yield from networks.each(marked)
 
 
 def _twins(marked: Marked, key: str) -> Iterator[Problem]:
@@ -254,32 +233,3 @@ def _twins(marked: Marked, key: str) -> Iterator[Problem]:
             f"give each cluster its own {key}"
         )
         yield marked.problem(("clusters", i, key), sentence)
-
-
-# --- the meetings: values against each other ----------------------------------------------------------------------
-
-
-def _meetings(marked: Marked) -> Iterator[Problem]:
-    """Node and pod networks meet nothing; service networks may meet each other, because nobody routes them."""
-    data = marked.data
-    taken = _TAKEN | (_TAKEN_EMBEDDED if data["provider"] == "embedded" else {})
-    named: list[tuple[Route, IPv4Network, str]] = []
-    if "serviceCIDR" in data:
-        named.append((("serviceCIDR",), IPv4Network(data["serviceCIDR"]), "the fleet's serviceCIDR"))
-    for i, member in enumerate(data["clusters"]):
-        named += [
-            (("clusters", i, key), IPv4Network(member[key]), f"{member['name']}'s {key}")
-            for key in ("nodeCIDR", "podCIDR", "serviceCIDR")
-            if key in member
-        ]
-    named.sort(key=lambda entry: marked.values[entry[0]])
-    for n, (route, network, _) in enumerate(named):
-        for other, use in taken.items():
-            if network.overlaps(other):
-                yield marked.problem(route, f"{spell(route)} {network} overlaps {other}, {use}; choose another")
-        for before, other, whose in named[:n]:
-            services = route[-1] == before[-1] == "serviceCIDR"
-            if network.overlaps(other) and not services:
-                line = marked.line(before)
-                sentence = f"{spell(route)} {network} overlaps {whose} {other} (line {line}); choose another"
-                yield marked.problem(route, sentence)

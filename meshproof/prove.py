@@ -20,10 +20,11 @@ import yaml
 
 from meshproof.cli.exits import undisturbed
 from meshproof.cli.run import PYTEST, named_by, typed
-from meshproof.clusters.embedded.provider import EmbeddedProvider
 from meshproof.clusters.fleet import EnvironmentUnfit, Fleet, FleetSpec, Progress
+from meshproof.clusters.meshes.choice import reference_mesh_of
 from meshproof.clusters.meshes.reference.defects import Defect, UnknownDefect, every, named
 from meshproof.clusters.meshes.reference.mesh import ReferenceMesh
+from meshproof.clusters.providers import provider_of
 from meshproof.fixtures import checkers, history, results
 from meshproof.fixtures.rundir import stamp
 from meshproof.fixtures.support import reason_for
@@ -81,9 +82,10 @@ def prove(
     """
     chosen = rotated(_chosen(names), rotate) if rotate else _chosen(names)
     for spec in specs:
-        if spec.mesh != "reference":
+        reference_mesh_of(spec)
+        if spec.lent:
             raise EnvironmentUnfit(
-                f"{spec.source}: defects live in the reference mesh; this fleet's mesh is {spec.mesh!r}"
+                f"{spec.source}: prove breaks the mesh on purpose; these clusters are somebody else's"
             )
     folder = runs / f"{stamp(datetime.now(UTC))}-prove"
     work, left = shared_out(specs, chosen)
@@ -121,7 +123,7 @@ def _offers(spec: FleetSpec, requirement: str) -> bool:
 
 
 def _prove_on(spec: FleetSpec, chosen: Sequence[Defect], seed: int, folder: Path, progress: Progress) -> list[Trial]:
-    provider = EmbeddedProvider()
+    provider = provider_of(spec)
     # As for a run: a fleet that is up or coming up is somebody else's, and `up` refuses one of another file.
     lent = provider.status(spec.name).phase in {"starting", "ready"}
     fleet = provider.up(spec, progress)  # ends in nothing, or in a fleet that is up
@@ -190,7 +192,7 @@ def _chosen(names: Sequence[str]) -> list[Defect]:
 
 
 def _try_all(fleet: Fleet, chosen: Sequence[Defect], runner: Runner, progress: Progress) -> list[Trial]:
-    mesh = ReferenceMesh()
+    mesh = reference_mesh_of(fleet.spec)
     mesh.set_defects(fleet, [], TOGGLE_SECONDS_MAX)
     touched = sorted({entry for defect in chosen for entry in (defect.requirement, *defect.stays_green)})
     before = runner.run("0-healthy", touched, [])

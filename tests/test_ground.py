@@ -42,6 +42,7 @@ def found(mesh: PaperMesh, monkeypatch: pytest.MonkeyPatch) -> Ground:
     monkeypatch.setattr("meshproof.clusters.fleetfile.load", lambda path: SPEC)
     monkeypatch.setattr(ground, "_running", lambda spec: FLEET)
     monkeypatch.setattr(ground, "_mesh", lambda fleet: mesh)
+    monkeypatch.setattr(ground, "_in_force", mesh.active_defects)
     monkeypatch.setattr(ground, "_facts", lambda cluster: (cluster.name, "v1.36.3"))
     monkeypatch.setattr(ground, "SETTLE_SECONDS_MAX", 0.0)
     return find("paper")

@@ -39,6 +39,9 @@ class PaperMesh:
     def features(self):
         return frozenset({Feature.GLOBAL_SERVICES})
 
+    def lacks(self):
+        return {}
+
     def configuration(self, cluster):
         return {}
 

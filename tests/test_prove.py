@@ -178,7 +178,7 @@ def spec() -> FleetSpec:
 def provider(monkeypatch: pytest.MonkeyPatch) -> FakeProvider:
     fake = FakeProvider()
     fake.asked = []
-    monkeypatch.setattr(module, "EmbeddedProvider", lambda: fake)
+    monkeypatch.setattr(module, "provider_of", lambda spec: fake)
     return fake
 
 

@@ -85,7 +85,6 @@ CHANGES = [
         "2: maxConnectedClusters is not built yet; ids run from 1 to 255",
     ),
     ("provider: embedded", "provider: kind", "2: provider kind is not built yet"),
-    ("provider: embedded", "provider: existing", "2: provider existing is not built yet"),
     ("provider: embedded", "provider: docker", "2: provider is docker; use embedded, kind or existing"),
     ("mesh: reference", "mesh: cilium", "3: mesh cilium is not built yet"),
     ("mesh: reference", "mesh: none", "3: mesh none is not built yet"),

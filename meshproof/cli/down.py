@@ -21,8 +21,8 @@ def arguments(own: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     from meshproof.cli.naming import fleet_exists, fleet_name, known_fleets
-    from meshproof.clusters.embedded.provider import EmbeddedProvider
     from meshproof.clusters.fleet import EnvironmentUnfit
+    from meshproof.clusters.providers import provider_for
 
     known = known_fleets()
     if options.fleet:
@@ -35,7 +35,7 @@ def execute(options: argparse.Namespace) -> int:
     for name in names:
         # Cut short, it would leave half a fleet; it has a deadline of its own.
         with undisturbed():
-            EmbeddedProvider().down(name, tell)
+            provider_for(name).down(name, tell)
     if absent := [name for name in names if name not in there]:
         print(f"fleet {', '.join(absent)} was not up; nothing to take down")
     if there:

@@ -107,15 +107,16 @@ def _defective(fleet: Fleet, defects: list[str]) -> Iterator[None]:
     if not defects:
         yield
         return
-    from meshproof.clusters.meshes.reference.mesh import ReferenceMesh
+    from meshproof.clusters.meshes.choice import reference_mesh_of
 
+    mesh = reference_mesh_of(fleet.spec)
     tell(f"switching on: {', '.join(defects)}")
     try:
-        ReferenceMesh().set_defects(fleet, defects, TOGGLE_SECONDS_MAX)
+        mesh.set_defects(fleet, defects, TOGGLE_SECONDS_MAX)
         yield
     finally:
         with undisturbed():
-            ReferenceMesh().set_defects(fleet, [], TOGGLE_SECONDS_MAX)
+            mesh.set_defects(fleet, [], TOGGLE_SECONDS_MAX)
 
 
 def _runs(folder: Path) -> frozenset[Path]:
@@ -137,11 +138,11 @@ def _borne_out(records: frozenset[Path]) -> int:
 @contextlib.contextmanager
 def _fleet(spec: FleetSpec, *, keep: bool) -> Iterator[Fleet]:
     """The fleet, up. What was up before stays up."""
-    from meshproof.clusters.embedded.provider import EmbeddedProvider
+    from meshproof.clusters.providers import provider_of
 
-    provider = EmbeddedProvider()
+    provider = provider_of(spec)
     # One that is starting is somebody else's too; `up` waits for it.
-    lent = provider.status(spec.name).phase in {"starting", "ready"}
+    lent = provider.status(spec.name).phase in {"starting", "ready", "lent"}
     fleet = provider.up(spec, tell)  # ends in nothing, or in a fleet that is up
     try:
         yield fleet

@@ -26,10 +26,10 @@ def arguments(own: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     from meshproof.cli.naming import fleet_name, known_fleets
-    from meshproof.clusters.embedded.provider import EmbeddedProvider
+    from meshproof.clusters.providers import provider_for
 
     names = [fleet_name(options.fleet)] if options.fleet else known_fleets()
-    found = [EmbeddedProvider().status(name) for name in names]
+    found = [provider_for(name).status(name) for name in names]
     if options.output == "json":
         print_json({"fleets": [{**asdict(status), "timings": dict(status.timings)} for status in found]})
     elif found:

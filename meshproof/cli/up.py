@@ -23,12 +23,12 @@ def arguments(own: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
-    from meshproof.clusters.embedded.provider import EmbeddedProvider
     from meshproof.clusters.fleetfile import load, resolve
+    from meshproof.clusters.providers import provider_of
 
     spec = load(resolve(options.fleet))
     # The provider says itself whether the fleet was up already.
-    fleet = EmbeddedProvider().up(spec, tell)
+    fleet = provider_of(spec).up(spec, tell)
     _explain(fleet)
     return 0
 

@@ -39,6 +39,10 @@ class ReferenceMesh:
         """All but endpoint slice synchronisation: headless services stay local, as upstream has it by default."""
         return frozenset(Feature) - {Feature.ENDPOINT_SYNC}
 
+    def lacks(self) -> Mapping[Feature, str]:
+        """Nothing: what it does not offer is listed in docs/support.yaml, and nowhere else."""
+        return {}
+
     def configuration(self, cluster: Cluster) -> Mapping[str, str]:
         """The data of the configuration ConfigMap; empty when there is none."""
         return _config_map(cluster, CONFIG)
