@@ -211,7 +211,7 @@ def _rules(marked: Marked) -> Iterator[Problem]:
         if reason := _RESERVED_NAMES.get(member["name"]):
             yield marked.problem(("clusters", i, "name"), f"no cluster may be named {member['name']}: {reason}")
     yield from _twins(marked, "name")
-    if existing:
+    if data["provider"] == "existing":
         if "serviceCIDR" in data:
             yield marked.problem(("serviceCIDR",), "serviceCIDR of existing clusters is found out; leave it out")
         return

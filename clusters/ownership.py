@@ -21,7 +21,9 @@ MANAGED_BY, OURSELVES = "app.kubernetes.io/managed-by", "meshproof"
 RUN_LABEL = "meshproof.dev/run"
 
 READS = frozenset({"GET", "HEAD", "OPTIONS"})
-_QUESTIONS = re.compile(r"/apis/authorization\.k8s\.io/v1/selfsubject\w+")
+_QUESTIONS = re.compile(
+    r"/apis/authorization\.k8s\.io/v1/selfsubject\w+|/apis/authentication\.k8s\.io/v1/selfsubjectreviews"
+)
 _NAMESPACES = "/api/v1/namespaces"
 _INSIDE = re.compile(rf"{_NAMESPACES}/(?P<one>[^/]+)|/apis/[^/]+/[^/]+/namespaces/(?P<other>[^/]+)/.+")
 _OF_THE_MESH = re.compile(rf"{_NAMESPACES}/kube-system/configmaps(/(reference-mesh-config|cilium-config))?")

@@ -1,4 +1,4 @@
-"""The doctor: every check of the machine as a table, or as JSON, each failing one with what to do about it."""
+"""The doctor: every check of a machine or of clusters as a table or as JSON, each failing one with what to do."""
 
 from __future__ import annotations
 
@@ -10,15 +10,12 @@ import meshproof
 from meshproof.cli.exits import Exit
 from meshproof.cli.output import print_json, print_table
 from meshproof.clusters.embedded.preflight import Check, checks
-from meshproof.clusters.fleetfile import load, resolve
+from meshproof.clusters.existing.preflight import Check as LentCheck
+from meshproof.clusters.fleet import FleetSpec
 
 
-def examine(fleet: str, *, as_json: bool) -> int:
-    """Check this machine for a fleet (name or file) and print what was seen; 0, or 10 when a required check failed.
-
-    Raises EnvironmentUnfit when the fleet file itself cannot be used.
-    """
-    spec = load(resolve(fleet))
+def examine(spec: FleetSpec, *, as_json: bool) -> int:
+    """Check this machine for a fleet and print what was seen; 0, or 10 when a required check failed."""
     found = checks(spec)
     fit = all(check.ok for check in found if check.required)
     if as_json:
@@ -37,6 +34,26 @@ def examine(fleet: str, *, as_json: bool) -> int:
     return Exit.OK if fit else Exit.UNFIT
 
 
+def examine_lent(spec: FleetSpec, *, as_json: bool) -> int:
+    """Check clusters somebody else made, and print what was seen; 0, or 10 when a required check failed.
+
+    Raises EnvironmentUnfit for a context that its kubeconfig does not have.
+    """
+    from meshproof.clusters.existing import preflight
+
+    found = preflight.checks(spec)
+    fit = all(check.ok for check in found if check.required)
+    if as_json:
+        told = [asdict(check) for check in found]
+        print_json({"meshproof": meshproof.__version__, "fleet": spec.name, "fit": fit, "checks": told})
+        return Exit.OK if fit else Exit.UNFIT
+    print(f"meshproof {meshproof.__version__}, clusters somebody else made; nothing was written to them")
+    rows = [(c.cluster, c.name, _word(c), f"{c.seen}{f'; {c.fix}' if c.fix else ''}") for c in found]
+    print_table(("CLUSTER", "CHECK", "", "SEEN, AND WHAT TO DO"), rows)
+    print("a run can stand on these clusters" if fit else "a run cannot stand on these clusters")
+    return Exit.OK if fit else Exit.UNFIT
+
+
 def _print(found: Sequence[Check], fleet: str, *, fit: bool) -> None:
     print(f"meshproof {meshproof.__version__}, Python {platform.python_version()}, {platform.machine()}")
     rows = [(check.name, _word(check), check.seen, check.fix) for check in found]
@@ -44,5 +61,5 @@ def _print(found: Sequence[Check], fleet: str, *, fit: bool) -> None:
     print(f"fleet {fleet} can come up here" if fit else f"fleet {fleet} cannot come up here")
 
 
-def _word(check: Check) -> str:
+def _word(check: Check | LentCheck) -> str:
     return "ok" if check.ok else "FAIL" if check.required else "warn"

@@ -158,7 +158,7 @@ class Runner:
         command = [*PYTEST, "-q", str(Path(__file__).parent / "conformance")]
         command += ["--fleet", str(self.spec.source), "--seed", str(self.seed), "--runs-dir", str(folder)]
         command += ["--leave-going"]  # the next phase has namespaces of its own, and the fleet goes at the end
-        command += ["-k", " or ".join(cases), "--rerun-command", typed(named_by(self.spec), active)]
+        command += ["-k", " or ".join(cases), "--rerun-command", typed(["--fleet", named_by(self.spec)], active)]
         if active:
             command += ["--expect-defects", ",".join(active)]
         with open(self.folder / f"{name}.log", "w") as log:

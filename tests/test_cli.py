@@ -27,6 +27,8 @@ COMMANDS = (
     "prove",
     "report",
     "replay",
+    "rbac",
+    "cleanup",
     "images",
     "values",
 )

@@ -165,10 +165,10 @@ def test_what_ip_says_is_read_as_networks(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_the_doctor_prints_a_row_a_check(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Every check is a row with ok, warn or FAIL; exit code 10 when one failed."""
-    assert doctor.examine("two", as_json=False) == 0
+    assert doctor.examine(fleetfile.load(fleetfile.resolve("two")), as_json=False) == 0
     assert "fleet two can come up here" in capsys.readouterr().out
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert doctor.examine("two", as_json=False) == 10
+    assert doctor.examine(fleetfile.load(fleetfile.resolve("two")), as_json=False) == 10
     rows = capsys.readouterr().out.splitlines()
     assert any(row.startswith("root ") and "FAIL" in row and "sudo -E" in row for row in rows)
 

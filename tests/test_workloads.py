@@ -16,6 +16,7 @@ from meshproof.fixtures import workloads
 from meshproof.fixtures.asking import own_answers, reached, reached_outside
 from meshproof.fixtures.clock import RunClock
 from meshproof.fixtures.history import Answerer, CaseHeader, Observation, Recorder, Source
+from meshproof.fixtures.manifests import fill, labelled, read_manifest
 from meshproof.fixtures.objects import MANAGED_BY, RUN_LABEL, WorkloadError
 from meshproof.fixtures.outcomes import Outcome
 from meshproof.fixtures.patterns import Pattern
@@ -25,16 +26,7 @@ from meshproof.fixtures.shop import REPLICAS, Workload
 from meshproof.fixtures.sweep import Counted, Sweep, take_connections, take_sweep
 from meshproof.fixtures.verdicts import PromiseBroken
 from meshproof.fixtures.waits import eventually
-from meshproof.fixtures.workloads import (
-    Pod,
-    Removals,
-    fill,
-    is_ready,
-    labelled,
-    namespace_name,
-    read_manifest,
-    ready_pod,
-)
+from meshproof.fixtures.workloads import Pod, Removals, is_ready, namespace_name, ready_pod
 
 MANIFEST = Path(__file__).parent.parent / "conformance" / "shop.yaml"
 PATTERN = Pattern.read(MANIFEST, "r1")

@@ -23,7 +23,10 @@ class ExistingProvider:
     """A `Provider` of what is there already."""
 
     def up(self, spec: FleetSpec, progress: Progress) -> Fleet:
-        """The fleet, as `find` has it: what somebody else made is up, or it is not for us to change that."""
+        """The fleet, as `find` has it, once preflight says that a run can stand on it."""
+        from meshproof.clusters.existing import preflight
+
+        preflight.require(spec, progress)
         fleet = found(spec)
         progress(f"fleet {spec.name!r} is somebody else's: it is used as it is, and stays as it is")
         return fleet

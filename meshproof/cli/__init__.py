@@ -17,14 +17,29 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 import meshproof
-from meshproof.cli import describe, doctor, down, images, listing, prove, replay, report, run, status, up, values
+from meshproof.cli import (
+    cleanup,
+    describe,
+    doctor,
+    down,
+    images,
+    listing,
+    prove,
+    rbac,
+    replay,
+    report,
+    run,
+    status,
+    up,
+    values,
+)
 from meshproof.cli.exits import Exit, Refused, Stopped, stoppable
 from meshproof.clusters.fleet import EnvironmentUnfit
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-VERBS = (doctor, up, status, down, listing, describe, run, prove, report, replay, images, values)
+VERBS = (doctor, up, status, down, listing, describe, run, prove, report, replay, rbac, cleanup, images, values)
 
 _ABOUT = """\
 Does a multi-cluster Kubernetes network keep its promises? meshproof sends traffic between pods and judges the answers.
@@ -35,6 +50,7 @@ examples:
   meshproof up three                                bring a fleet up and keep it, for kubectl or many runs
   meshproof run --fleet three -k DISC-04 --seed 7   one requirement, the same seed as before
   meshproof prove --fleet two                       does the suite notice the defects it should?
+  meshproof doctor --context east --context west    can a run stand on clusters somebody else made?
   meshproof down --all                              take every fleet down, however it died
 """
 _EXITS = """\

@@ -21,8 +21,18 @@ def known_fleets() -> list[str]:
 
 
 def fleet_name(word: str) -> str:
-    """The name of a fleet on this machine, else of the fleet file meant. Raises EnvironmentUnfit for neither."""
-    return word if fleet_exists(word) else load(resolve(word)).name
+    """The name of a fleet on this machine, else of the fleet file meant. Raises EnvironmentUnfit for neither,
+    and Refused for clusters somebody else made.
+    """
+    if fleet_exists(word):
+        return word
+    spec = load(resolve(word))
+    if spec.lent:
+        raise Refused(
+            f"the clusters of {word} are somebody else's: they are never brought up or taken down; "
+            f"`meshproof doctor {word}` looks at them, `meshproof cleanup --fleet {word}` removes what runs left there"
+        )
+    return spec.name
 
 
 def fleet_exists(name: str) -> bool:

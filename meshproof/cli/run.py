@@ -6,6 +6,7 @@ exit codes: 0 green, 1 a promise was broken, 11 could not tell, 10 unfit environ
 (4 also for an id or pair in -k that does not exist, 5 when all that -k names is not built; then no fleet is brought up)
 examples:
   meshproof run conformance --fleet two
+  meshproof run --context east --context west        clusters somebody else made; see `meshproof plan --help` first
   meshproof run --fleet three -n 4                   with four worker processes (pytest-xdist)
   meshproof run --fleet three -k 'DISC-04[east-west]' --seed 7
   meshproof run --fleet two --keep -- -x -v          what follows -- goes to pytest (use pytest itself for --pdb)"""
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING
 
 from meshproof.cli.exits import Exit, Stopped, undisturbed
 from meshproof.cli.output import tell
+from meshproof.cli.target import add_target, target, words
 
 if TYPE_CHECKING:
     from meshproof.clusters.fleet import Fleet, FleetSpec
@@ -62,7 +64,7 @@ def at_least_one(text: str) -> int:
 
 def arguments(own: argparse.ArgumentParser) -> None:
     own.add_argument("suite", nargs="?", choices=SUITES, default="conformance", metavar="SUITE", help="|".join(SUITES))
-    own.add_argument("--fleet", default="two", metavar="FLEET", help="a fleet file or a built-in fleet (default: two)")
+    add_target(own, default="two")
     own.add_argument("--seed", type=seed, metavar="N", help="seed of the run (default: drawn, and printed)")
     own.add_argument("-k", dest="expression", metavar="EXPR", help="only the cases that match, as for pytest")
     own.add_argument("-n", dest="workers", type=seed, metavar="N", help="worker processes (default: 0, this one only)")
@@ -70,6 +72,12 @@ def arguments(own: argparse.ArgumentParser) -> None:
     own.add_argument(
         "--defect", action="append", default=[], metavar="NAME", help="with this defect of the reference mesh on"
     )
+    own.add_argument(
+        "--allow-disruption",
+        action="store_true",
+        help="in clusters somebody else made: cases that disturb their mesh or nodes too (no managed mesh)",
+    )
+    own.add_argument("--image", default="", metavar="IMAGE", help="of all pods, any with python3; best with its digest")
     own.add_argument("--keep", action="store_true", help="leave the fleet up that this run brought up")
     own.add_argument("--strict", action="store_true", help="unsupported and not built are red too")
     own.add_argument("--runs-dir", type=Path, default=Path("runs"), metavar="DIR", help="where to (default: runs)")
@@ -77,21 +85,23 @@ def arguments(own: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     from meshproof.clusters.fleet import EnvironmentUnfit
-    from meshproof.clusters.fleetfile import load, resolve
 
     if options.suite not in (*BUILT, "all"):
         raise EnvironmentUnfit(f"suite {options.suite} is not built yet; there is {', '.join(BUILT)}")
-    spec = load(resolve(options.fleet))
+    spec = target(options)
     if options.expression is not None:
         from meshproof.cli.selection import refuse_pointless
 
         refuse_pointless(options.expression, spec)
     if options.defect:
         from meshproof.cli.naming import known_defects
+        from meshproof.clusters.meshes.choice import reference_mesh_of
 
         known_defects(options.defect)
-        if spec.mesh != "reference":
-            raise EnvironmentUnfit(f"defects live in the reference mesh; the mesh of {spec.source} is {spec.mesh!r}")
+        if spec.mesh or not spec.lent:
+            reference_mesh_of(spec)
+    if spec.lent:
+        warn_of_tag(options.image)
     with _fleet(spec, keep=options.keep) as fleet, _defective(fleet, options.defect):
         before = _runs(options.runs_dir)
         code = _pytest(_command(options, spec))
@@ -99,6 +109,14 @@ def execute(options: argparse.Namespace) -> int:
         if code or moved or WITHOUT_A_RUN.intersection(options.pytest_arguments):
             return code
         return _borne_out(_runs(options.runs_dir) - before)
+
+
+def warn_of_tag(image: str) -> None:
+    """An image that is named by its tag may be another one tomorrow, and in each cluster."""
+    from meshproof.fixtures.patterns import IMAGE
+
+    if "@" not in (named := image or IMAGE):
+        tell(f"warning: image {named} is named by a tag; pin what you test with: --image NAME@sha256:DIGEST")
 
 
 @contextlib.contextmanager
@@ -154,10 +172,18 @@ def _fleet(spec: FleetSpec, *, keep: bool) -> Iterator[Fleet]:
                 provider.down(spec.name, tell)
 
 
-def typed(fleet: str, defects: Sequence[str] = (), suite: str = "conformance") -> str:
-    """How a person has such a run again; the plugin adds seed and selection."""
+def typed(
+    fleet: Sequence[str], defects: Sequence[str] = (), suite: str = "conformance", *, more: Sequence[str] = ()
+) -> str:
+    """How a person has such a run again; `fleet` are the words that name it, the plugin adds seed and selection."""
     switched = [word for name in defects for word in ("--defect", name)]
-    return shlex.join(["meshproof", "run", suite, "--fleet", fleet, *switched])
+    return shlex.join(["meshproof", "run", suite, *fleet, *switched, *more])
+
+
+def _more(options: argparse.Namespace) -> list[str]:
+    """What the plugin is told in the words that we are told."""
+    image = ["--image", options.image] if options.image else []
+    return [*image, *(["--allow-disruption"] if options.allow_disruption else [])]
 
 
 def named_by(spec: FleetSpec) -> str:
@@ -175,7 +201,7 @@ def _command(options: argparse.Namespace, spec: FleetSpec) -> list[str]:
     command += ["--fleet", str(spec.source), "--runs-dir", str(options.runs_dir)]
     command += [
         "--rerun-command",
-        typed(options.fleet, options.defect, options.suite),
+        typed(words(options), options.defect, options.suite, more=_more(options)),
         "-o",
         f"cache_dir={state_directory() / 'pytest-cache'}",
     ]
@@ -189,6 +215,7 @@ def _command(options: argparse.Namespace, spec: FleetSpec) -> list[str]:
         command += ["-n", str(options.workers)]
     if options.at_once is not None:
         command += ["--at-once", str(options.at_once)]
+    command += _more(options)
     if options.strict:
         command.append("--strict-verdicts")
     return [*command, *options.pytest_arguments]

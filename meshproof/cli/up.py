@@ -27,6 +27,10 @@ def execute(options: argparse.Namespace) -> int:
     from meshproof.clusters.providers import provider_of
 
     spec = load(resolve(options.fleet))
+    if spec.lent:
+        provider_of(spec).up(spec, tell)
+        print(f"# fleet {spec.name} is somebody else's: there is nothing to bring up, and down takes nothing down")
+        return 0
     # The provider says itself whether the fleet was up already.
     fleet = provider_of(spec).up(spec, tell)
     _explain(fleet)
