@@ -42,6 +42,8 @@ def refusal(writes: Writes, method: str, path: str, body: object) -> str:
         return ""
     if _OF_THE_MESH.fullmatch(path):
         return "it would change the mesh, which needs --allow-disruption, and which no managed mesh allows"
+    if "%" in path or ".." in path:
+        return "nobody can say what that path means"
     named = _INSIDE.match(path)
     name = (named["one"] or named["other"]) if named else _name(body) if path == _NAMESPACES else ""
     if not name.startswith(PREFIX):

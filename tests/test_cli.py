@@ -17,20 +17,7 @@ from meshproof.clusters.fleet import EnvironmentUnfit, Fleet, FleetSpec, FleetSt
 from tests.fake_provider import FakeProvider
 
 COMMANDS = (
-    "doctor",
-    "up",
-    "status",
-    "down",
-    "list",
-    "describe",
-    "run",
-    "prove",
-    "report",
-    "replay",
-    "rbac",
-    "cleanup",
-    "images",
-    "values",
+COMMANDS = ("doctor", "up", "status", "down", "list", "describe", "run", "prove", "report", "replay", "plan", "rbac", "cleanup", "images", "values")
 )
 
 

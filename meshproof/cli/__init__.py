@@ -24,6 +24,7 @@ from meshproof.cli import (
     down,
     images,
     listing,
+    plan,
     prove,
     rbac,
     replay,
@@ -39,7 +40,7 @@ from meshproof.clusters.fleet import EnvironmentUnfit
 if TYPE_CHECKING:
     from pathlib import Path
 
-VERBS = (doctor, up, status, down, listing, describe, run, prove, report, replay, rbac, cleanup, images, values)
+VERBS = (doctor, up, status, down, listing, describe, run, prove, report, replay, plan, rbac, cleanup, images, values)
 
 _ABOUT = """\
 Does a multi-cluster Kubernetes network keep its promises? meshproof sends traffic between pods and judges the answers.
