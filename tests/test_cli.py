@@ -16,8 +16,24 @@ from meshproof.clusters.embedded import provider as embedded
 from meshproof.clusters.fleet import EnvironmentUnfit, Fleet, FleetSpec, FleetStatus, Progress
 from tests.fake_provider import FakeProvider
 
-COMMANDS = (
-COMMANDS = ("doctor", "up", "status", "down", "list", "describe", "run", "prove", "report", "replay", "plan", "rbac", "cleanup", "images", "values")
+COMMANDS = tuple(
+    [
+        "doctor",
+        "up",
+        "status",
+        "down",
+        "list",
+        "describe",
+        "run",
+        "prove",
+        "report",
+        "replay",
+        "plan",
+        "rbac",
+        "cleanup",
+        "images",
+        "values",
+    ]
 )
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from meshproof.clusters.fleet import Cluster, ClusterSpec
+from meshproof.fixtures.patterns import Pattern
 from meshproof.fixtures.verdicts import Verdict
 from tests.test_plugin import CONFTEST, HOLDS, PREAMBLE, cases, left_by, suite
 
@@ -82,6 +84,13 @@ def test_a_network_that_lets_no_probe_through_is_unknown(suite: pytest.Pytester)
     case = cases(left_by(suite))["DISC-01[cilium-west]"]
     assert case.verdict is Verdict.UNKNOWN
     assert "control did not hold" in case.reason
+
+
+def test_the_image_of_all_pods_can_be_chosen() -> None:
+    """Every pod that a run makes has the image that was asked for."""
+    pattern = Pattern.read(Path(__file__).parents[1] / "conformance" / "shop.yaml", "r1", "mine/python@sha256:1")
+    pod = pattern.pod(Cluster(ClusterSpec("east"), "east", Path()), "echo", ())
+    assert [container["image"] for container in pod["spec"]["containers"]] == ["mine/python@sha256:1"]
 
 
 def test_contexts_are_given_with_the_fleet_called_existing(
