@@ -26,7 +26,8 @@ _QUESTIONS = re.compile(
 )
 _NAMESPACES = "/api/v1/namespaces"
 _INSIDE = re.compile(rf"{_NAMESPACES}/(?P<one>[^/]+)|/apis/[^/]+/[^/]+/namespaces/(?P<other>[^/]+)/.+")
-_OF_THE_MESH = re.compile(rf"{_NAMESPACES}/kube-system/configmaps(/(reference-mesh-config|cilium-config))?")
+_SETTINGS = f"{_NAMESPACES}/kube-system/configmaps"
+_OF_THE_MESH = ("reference-mesh-config", "cilium-config")
 
 
 class NotOurs(EnvironmentUnfit):
@@ -38,19 +39,25 @@ def refusal(writes: Writes, method: str, path: str, body: object) -> str:
     method = method.upper()
     if writes is Writes.ALL or method in READS or _QUESTIONS.fullmatch(path):
         return ""
-    if writes is Writes.MESH and _OF_THE_MESH.fullmatch(path):
-        return ""
-    if _OF_THE_MESH.fullmatch(path):
-        return "it would change the mesh, which needs --allow-disruption, and which no managed mesh allows"
+    if _configures(method, path, body):
+        need = "it would change the mesh, which needs --allow-disruption, and which no managed mesh allows"
+        return "" if writes is Writes.MESH else need
     if "%" in path or ".." in path:
         return "nobody can say what that path means"
     named = _INSIDE.match(path)
     name = (named["one"] or named["other"]) if named else _name(body) if path == _NAMESPACES else ""
     if not name.startswith(PREFIX):
         return f"it is not about a namespace of ours ({PREFIX}…)"
-    if method == "POST" and not labelled(body):
+    if method in ("POST", "PUT") and not labelled(body):
         return f"what it makes is not labelled {MANAGED_BY} and {RUN_LABEL}"
     return ""
+
+
+def _configures(method: str, path: str, body: object) -> bool:
+    """Whether it makes or changes one of the ConfigMaps that a mesh is configured by."""
+    if method == "POST":
+        return path == _SETTINGS and _name(body) in _OF_THE_MESH
+    return method in ("PATCH", "PUT") and path in {f"{_SETTINGS}/{name}" for name in _OF_THE_MESH}
 
 
 def labelled(thing: object) -> bool:

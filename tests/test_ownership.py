@@ -42,6 +42,11 @@ REQUESTS: list[tuple[str, str, Any, bool, bool]] = [
     ("PATCH", MESH, {}, False, True),
     ("PATCH", "/api/v1/namespaces/kube-system/configmaps/cilium-config", {}, False, True),
     ("PATCH", "/api/v1/namespaces/kube-system/configmaps/coredns", {}, False, False),
+    ("DELETE", MESH, None, False, False),
+    ("DELETE", MESH.rpartition("/")[0], None, False, False),
+    ("POST", MESH.rpartition("/")[0], {"metadata": {"name": "reference-mesh-config"}}, False, True),
+    ("POST", MESH.rpartition("/")[0], {"metadata": {"name": "coredns"}}, False, False),
+    ("PUT", "/api/v1/namespaces/mp-x/services/a", BARE, False, False),
     ("DELETE", "/api/v1/namespaces/mp-x/../kube-system", None, False, False),
     ("DELETE", "/api/v1/namespaces/mp-x%2F..%2Fshop", None, False, False),
 ]
