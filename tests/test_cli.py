@@ -16,24 +16,22 @@ from meshproof.clusters.embedded import provider as embedded
 from meshproof.clusters.fleet import EnvironmentUnfit, Fleet, FleetSpec, FleetStatus, Progress
 from tests.fake_provider import FakeProvider
 
-COMMANDS = tuple(
-    [
-        "doctor",
-        "up",
-        "status",
-        "down",
-        "list",
-        "describe",
-        "run",
-        "prove",
-        "report",
-        "replay",
-        "plan",
-        "rbac",
-        "cleanup",
-        "images",
-        "values",
-    ]
+COMMANDS = (
+    "doctor",
+    "up",
+    "status",
+    "down",
+    "list",
+    "describe",
+    "run",
+    "prove",
+    "report",
+    "replay",
+    "plan",
+    "rbac",
+    "cleanup",
+    "images",
+    "values",
 )
 
 

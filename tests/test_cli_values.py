@@ -57,12 +57,12 @@ def test_a_fleet_that_cannot_be_brought_up_yet_can_be_printed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Printing reads provider, mesh and profile that are planned; `up` goes on refusing them."""
-    text = GOOD.replace("provider: embedded", "provider: existing").replace("mesh: reference", "mesh: cilium")
+    text = GOOD.replace("provider: embedded", "provider: kind").replace("mesh: reference", "mesh: cilium")
     (tmp_path / "mine.yaml").write_text(text.replace("profile: cilium", "profile: aks-fleet"))
     assert main(["values", "mine.yaml", *WHERE, "--cluster", "east"]) == 0
     assert yaml.safe_load(capsys.readouterr().out)["clustermesh"]["defaultGlobalNamespace"] is False
     assert main(["up", "mine.yaml"]) == 10
-    assert "provider existing is not built yet" in capsys.readouterr().err
+    assert "mesh cilium is not built yet" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -29,12 +29,12 @@ CONFORMANCE = Path(__file__).parent.parent / "conformance"
 SMOKE = "DISC-01"
 UNSUPPORTED = {"DISC-15", "DISC-16", "LB-14"}
 WITHOUT_A_CLAIM = {"LB-12"}
-SECONDS_A_STEP = 0.25
+SECONDS_A_STEP = 0.5
 DEFECTS = {defect.name: defect for defect in every()}
 
 
 class Clock:
-    """Pretended time: reading it takes a quarter of a second."""
+    """Pretended time: reading it takes half a second."""
 
     def __init__(self) -> None:
         self.now = 0.0
