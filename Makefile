@@ -35,7 +35,7 @@ fidelity: setup ## are our Cilium values right? With the real charts (CHARTS=DIR
 test: setup ## the project's own tests, with fleets (root)
 	@$(PYTHON) -m pytest
 
-check: ## format, lint, types, layers and unit tests: under a minute, no root
+check: ## format, lint, types, layers and unit tests: one to two minutes, no root
 	@./setup.sh --without-binaries
 	@.venv/bin/ruff format --check
 	@.venv/bin/ruff check
