@@ -153,6 +153,17 @@ def test_requests_of_a_flow_leave_from_one_port(
     assert [row["outcome"] for row in rows] == ["timed-out", "timed-out", "reached", "reached"]
 
 
+def test_a_lookup_that_breaks_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What no lookup should raise is a harness error, not silence that looks like the network's."""
+
+    def broken(*_: object) -> None:
+        raise LookupError("unknown encoding: idna")
+
+    monkeypatch.setattr(socket, "getaddrinfo", broken)
+    (row,) = run(1, 2.0, host="echo.ns", port=80, protocol="http")
+    assert (row["outcome"], row["detail"]) == ("harness-error", "looking up: LookupError: unknown encoding: idna")
+
+
 def test_source_ports_come_one_after_the_other() -> None:
     """A port comes back when all others have been had; one that somebody else has is passed over."""
     with socket.socket() as taken, socket.socket() as sock:
