@@ -239,6 +239,8 @@ def test_words_that_do_not_go_together_are_wrong_usage(
     Path("mine.yaml").write_text(FILE)
     assert main(["down", "mine.yaml"]) == 4
     assert "never brought up or taken down" in capsys.readouterr().err
+    assert main(["values", "mine.yaml"]) == 4
+    assert "values need ids and networks" in capsys.readouterr().err
 
 
 # --- what a run may do --------------------------------------------------------------------------------------------

@@ -83,6 +83,8 @@ def _plan(options: argparse.Namespace) -> Plan:
     from meshproof.clusters.meshes.cilium.rendering import Plan
 
     spec = load(resolve(options.fleet), to_print=True)
+    if spec.lent:
+        raise Refused("values need ids and networks, which a fleet file of existing clusters does not declare")
     chart = charts.find(lock(), options.cilium_chart, options.cilium)
     overrides = pairs(options.override, "--override")
     images = place(chart.release, mirror=options.mirror, overrides=overrides, by_tag=options.by_tag)
