@@ -207,6 +207,8 @@ def test_what_is_amiss_is_one_sentence_and_what_to_type(apis: dict[str, PaperApi
     east.say("GET /apis/cilium.io/v2/ciliumclusterwidenetworkpolicies", {"items": [wide]})
     apis["west"].say("GET /api/v1/namespaces/kube-system", {"reason": "Unauthorized"}, 401)
     found = checks()
+    del east.answers["POST /apis/authentication.k8s.io/v1/selfsubjectreviews"]
+    assert "--subject 'user:YOU'" in checks()["east", "permissions"].fix
     lacking = found["east", "permissions"]
     assert (lacking.ok, lacking.required, lacking.seen) == (False, True, "you may not watch pods")
     assert "meshproof rbac --subject 'user:jane@example.com' | kubectl --context 'east' apply -f -" in lacking.fix

@@ -107,12 +107,13 @@ def _identity(cluster: Cluster, its: Observed) -> Iterator[Check]:
     from meshproof.clusters.clients import kept_client
 
     server = kept_client(cluster).configuration.host
-    seen = f"context {cluster.context}, {server}, kube-system {its.uid}, you are {whoami(cluster)}"
+    you = whoami(cluster)
+    seen = f"context {cluster.context}, {server}, kube-system {its.uid}{f', you are {you}' if you else ''}"
     yield Check(cluster.name, "identity", ok=True, seen=seen)
 
 
 def whoami(cluster: Cluster) -> str:
-    """The name by which the API server knows whoever asks."""
+    """The name by which the API server knows whoever asks; empty when it does not tell (before 1.28)."""
     from kubernetes.client import ApiException
 
     from meshproof.clusters.api import call
@@ -121,7 +122,7 @@ def whoami(cluster: Cluster) -> str:
     try:
         told = call(cluster, "POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", body)
     except ApiException:
-        return "somebody it does not name"
+        return ""
     return str(told["status"]["userInfo"].get("username", ""))
 
 
@@ -137,7 +138,7 @@ def _permissions(cluster: Cluster, mesh: str, spec: FleetSpec) -> Iterator[Check
     lacking = missing(cluster, lines)
     who = whoami(cluster)
     account = who.removeprefix("system:serviceaccount:")
-    subject = f"serviceaccount:{account}" if account != who else f"user:{who}"
+    subject = f"serviceaccount:{account}" if account != who else f"user:{who or 'YOU'}"
     granting = f"meshproof rbac --subject '{subject}' | kubectl --context '{cluster.context}' apply -f -"
     words = f"let its administrator type: {granting}"
     for required in (True, False):
