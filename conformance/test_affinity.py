@@ -6,7 +6,7 @@ the answers of before would pass for the answers of after.
 
 from __future__ import annotations
 
-from meshproof.clusters.fleet import Feature
+from meshproof.clusters.fleet import Cluster, Feature
 from meshproof.fixtures.borrowed import Pair
 from meshproof.fixtures.echo import ABSENT, Backends, Echo, answered_by, reached
 from meshproof.fixtures.history import CONTROL
@@ -17,12 +17,14 @@ from meshproof.fixtures.statistics import probes_needed
 from meshproof.fixtures.steady import under_load
 from meshproof.fixtures.waits import IN_A_ROW, PATIENCE, consistently, eventually
 
+SLOW_SECONDS = 0.6
+"""Of an answer: a request is then under way, not only about to begin, when the backends change."""
 NEEDS = {Feature.GLOBAL_SERVICES, Feature.AFFINITY}
 
 
 @requirement("LB-04", needs=NEEDS, mutates=True)
-def test_local_affinity_holds_while_a_local_backend_lives(pair: Pair, echo: Echo) -> None:
-    """With affinity local every answer is local until the last local backend goes, and again when one is back."""
+def test_local_affinity_holds_while_a_local_backend_lives(pair: Pair, echo: Echo, shop: Shop) -> None:
+    """With affinity local every answer is local until the last local backend goes or is not ready, and then again."""
     near, far = pair
     bounds = pair.bounds
     request, enough = echo.requests(near), probes_needed(echo.share(far))
@@ -47,8 +49,9 @@ def test_local_affinity_holds_while_a_local_backend_lives(pair: Pair, echo: Echo
     eventually(request, reached(far), since=gone.at, within=within, in_a_row=IN_A_ROW, name=failover)
     back = echo.select(near, Backends.PODS)
     eventually(request, at_home, since=back.at, within=within, in_a_row=enough, name=f"{local} again")
+    _falls_over_to(far, shop.echo("tired", pods={near: 1}, affinity={near: "local"}), pair)
     alive = "the far backends still answer by pod address"
-    eventually(echo.direct(near, far), reached(far), within=within, in_a_row=3, name=alive, role=CONTROL)
+    eventually(echo.direct(near, far), reached(far), within=PATIENCE * within, in_a_row=3, name=alive, role=CONTROL)
 
 
 @requirement("LB-05", needs=NEEDS, mutates=True)
@@ -79,7 +82,7 @@ def test_remote_affinity_holds_while_a_remote_backend_lives(pair: Pair, echo: Ec
     back = echo.select(far, Backends.PODS)
     eventually(request, away, since=back.at, within=within, in_a_row=enough, name=f"{remote} again")
     alive = "the near backends still answer by pod address"
-    eventually(echo.direct(near, near), reached(near), within=within, in_a_row=3, name=alive, role=CONTROL)
+    eventually(echo.direct(near, near), reached(near), within=PATIENCE * within, in_a_row=3, name=alive, role=CONTROL)
 
 
 @requirement("LB-06", needs=NEEDS, mutates=True)
@@ -138,20 +141,25 @@ def test_affinity_stays_where_it_was_set(pair: Pair, echo: Echo) -> None:
         echo.requests(near), reached(near), during=bounds.watch_seconds, in_a_row=row, name=settled, role=CONTROL
     )
 
+    both, used = (reached(near), reached(far)), "the peer still uses both clusters"
+    within = bounds.service_seconds_max
+    eventually(echo.requests(far), reached(), including=both, within=within, in_a_row=row, name=used)
+
+    turned = echo.annotate(near, affinity="remote")
+    shown = "the near cluster keeps to the other"
     eventually(
-        echo.requests(far),
-        reached(),
-        including=(reached(near), reached(far)),
-        within=bounds.service_seconds_max,
-        in_a_row=row,
-        name="the peer still uses both clusters",
+        echo.requests(near), reached(far), since=turned.at, within=within, in_a_row=row, name=shown, role=CONTROL
     )
+    eventually(echo.requests(far), reached(), including=both, within=within, in_a_row=row, name=used)
 
 
 @requirement("LB-09", needs=NEEDS, mutates=True)
-def test_toggling_affinity_loses_nothing(pair: Pair, echo: Echo) -> None:
-    """From none over local and remote to absent, while requests go on, every single one is answered."""
+def test_toggling_affinity_loses_nothing(pair: Pair, shop: Shop) -> None:
+    """From none over local and remote to absent, while requests are under way, every single one is answered."""
     near, far = pair
+    echo = shop.echo(pods={near: 1, far: 1})
+    echo.slow(near, SLOW_SECONDS)
+    echo.slow(far, SLOW_SECONDS)
     within = pair.bounds.service_seconds_max
     both, row = (reached(near), reached(far)), probes_needed(echo.share(near))
     request, acts = echo.requests(near), "each affinity takes effect"
@@ -204,6 +212,17 @@ def test_the_first_local_backend_takes_it_all(pair: Pair, shop: Shop) -> None:
             name="all answers come from the single local pod",
         )
     tally(load, since=begun, name="while the first local pod takes over")
+
+
+def _falls_over_to(far: Cluster, echo: Echo, pair: Pair) -> None:
+    """The near cluster's only pod lives and is not ready."""
+    near, bounds, request = pair.near, pair.bounds, echo.requests(pair.near)
+    within, before = PATIENCE * bounds.service_seconds_max, "the one local backend answers before"
+    eventually(request, reached(near), within=within, in_a_row=IN_A_ROW, name=before, role=CONTROL)
+    tired = echo.ready(near, False)
+    failover = "the far cluster answers when no local backend is ready"
+    within = bounds.endpoint_seconds_max
+    eventually(request, reached(far), since=tired.at, within=within, in_a_row=IN_A_ROW, name=failover)
 
 
 def _prefer_local(pair: Pair, echo: Echo) -> None:

@@ -12,7 +12,7 @@ from meshproof.fixtures.slices import SYNCHRONISED, addresses, listed
 from meshproof.fixtures.statistics import probes_needed
 from meshproof.fixtures.steady import under_load
 from meshproof.fixtures.together import unanswered
-from meshproof.fixtures.waits import IN_A_ROW, consistently, eventually
+from meshproof.fixtures.waits import IN_A_ROW, PATIENCE, consistently, eventually
 
 
 @requirement("DISC-11", needs={Feature.GLOBAL_SERVICES}, mutates=True)
@@ -25,7 +25,7 @@ def test_one_remote_cluster_does_not_cost_another(pair: Pair, shop: Shop) -> Non
     request, enough = echo.requests(near), probes_needed(echo.share(third))
     both = (reached(far), reached(third))
     before, back_again = "both remote clusters answer before", "the far backends come back"
-    eventually(request, reached(), including=both, within=within, in_a_row=enough, name=before, role=CONTROL)
+    eventually(request, reached(), including=both, within=PATIENCE * within, in_a_row=enough, name=before, role=CONTROL)
 
     name = "the other cluster's backends stay in use"
     with under_load(request) as load:
@@ -56,7 +56,7 @@ def test_a_service_without_selector_finds_its_backends_again(pair: Pair, shop: S
     echo = shop.echo(backends={near: Backends.SELECTORLESS})
     request = echo.requests(near)
     before = "the far cluster answers before"
-    eventually(request, reached(far), within=within, in_a_row=IN_A_ROW, name=before, role=CONTROL)
+    eventually(request, reached(far), within=PATIENCE * within, in_a_row=IN_A_ROW, name=before, role=CONTROL)
 
     echo.remove(far)
     unanswered(request, within=within, name="nobody answers without the far Service")
@@ -75,7 +75,7 @@ def test_a_headless_service_resolves_to_all_pods(pair: Pair, shop: Shop) -> None
     eventually(
         shop.echo("local", headless=True, is_global=None).resolve(near),
         resolved(addresses(own)),
-        within=pair.bounds.service_seconds_max,
+        within=PATIENCE * pair.bounds.service_seconds_max,
         in_a_row=3,
         name="a headless Service that is not global resolves to its own pods",
         role=CONTROL,
@@ -119,7 +119,9 @@ def test_a_pod_that_is_not_ready_is_left_alone(pair: Pair, shop: Shop) -> None:
     both = "both far pods answer before"
     enough = probes_needed(1 / 2)
     within = bounds.service_seconds_max
-    eventually(request, reached(far), including=each, within=within, in_a_row=enough, name=both, role=CONTROL)
+    eventually(
+        request, reached(far), including=each, within=PATIENCE * within, in_a_row=enough, name=both, role=CONTROL
+    )
 
     off = echo.ready(far, False, pods=1)
 
@@ -128,4 +130,4 @@ def test_a_pod_that_is_not_ready_is_left_alone(pair: Pair, shop: Shop) -> None:
     eventually(request, others, since=off.at, within=within, in_a_row=enough, name=name)
     consistently(request, others, during=bounds.watch_seconds, in_a_row=enough, name=name)
     lives = "the not-ready pod answers by its address"
-    eventually(echo.direct(near, far), reached(far), within=within, in_a_row=3, name=lives, role=CONTROL)
+    eventually(echo.direct(near, far), reached(far), within=PATIENCE * within, in_a_row=3, name=lives, role=CONTROL)

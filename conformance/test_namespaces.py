@@ -11,7 +11,7 @@ from meshproof.fixtures.services import IN, OUT
 from meshproof.fixtures.shop import Shop
 from meshproof.fixtures.statistics import probes_needed
 from meshproof.fixtures.together import Question, side_by_side
-from meshproof.fixtures.waits import IN_A_ROW, consistently, eventually
+from meshproof.fixtures.waits import IN_A_ROW, PATIENCE, consistently, eventually
 
 
 @requirement("DISC-06", needs={Feature.GLOBAL_SERVICES}, mutates=True)
@@ -22,7 +22,7 @@ def test_another_namespace_is_another_service(pair: Pair, shop: Shop) -> None:
     here = shop.echo()
     there = shop.echo(namespace=shop.annex(), pods={far: 1})
     alive = "the other namespace's pod answers by pod address"
-    eventually(there.direct(near, far), reached(far), within=within, in_a_row=3, name=alive, role=CONTROL)
+    eventually(there.direct(near, far), reached(far), within=PATIENCE * within, in_a_row=3, name=alive, role=CONTROL)
 
     name = "no answer comes from another namespace"
     enough, both = probes_needed(here.share(far)), (reached(near), reached(far))
@@ -41,7 +41,7 @@ def test_a_namespace_that_takes_no_part_keeps_its_services(pair: Pair, shop: Sho
     within = pair.bounds.service_seconds_max
     echo, other = shop.echo(namespace=shop.annex(OUT), pods={near: 1, far: 1}), shop.echo("other")
     alive = "the far backend answers by pod address"
-    eventually(echo.direct(near, far), reached(far), within=within, in_a_row=3, name=alive, role=CONTROL)
+    eventually(echo.direct(near, far), reached(far), within=PATIENCE * within, in_a_row=3, name=alive, role=CONTROL)
 
     name, taken = "a Service of a namespace that is not global stays local", "one of a namespace that is does not"
     enough = probes_needed(other.share(far))
@@ -52,6 +52,20 @@ def test_a_namespace_that_takes_no_part_keeps_its_services(pair: Pair, shop: Sho
         within=within,
     )
     consistently(echo.requests(near), reached(near), during=pair.bounds.watch_seconds, name=name)
+
+    half = shop.echo("half", namespace=shop.namespace(annotations=IN), pods={near: 1, far: 1})
+    enough, both = probes_needed(half.share(far)), (reached(near), reached(far))
+    before = "both clusters answer while the namespace is global in both"
+    long = PATIENCE * within
+    eventually(half.requests(far), reached(), including=both, within=long, in_a_row=enough, name=before, role=CONTROL)
+    alone = shop.annotate_namespace(half, OUT, clusters=(near,))
+    apart = "where only one of them takes part, each cluster stays by itself"
+    side_by_side(
+        Question(half.requests(near), reached(near), apart, enough),
+        Question(half.requests(far), reached(far), apart, enough),
+        since=alone.at,
+        within=within,
+    )
 
 
 @requirement("DISC-09", needs={Feature.GLOBAL_SERVICES, Feature.NAMESPACE_GATE}, mutates=True)
@@ -64,7 +78,7 @@ def test_a_namespace_can_leave_the_mesh(pair: Pair, shop: Shop) -> None:
     side_by_side(
         Question(echo.requests(near), reached(), "near uses both before", enough, including=both, role=CONTROL),
         Question(echo.requests(far), reached(), "far uses both before", enough, including=both, role=CONTROL),
-        within=within,
+        within=PATIENCE * within,
     )
 
     left = shop.annotate_namespace(echo, OUT)
@@ -78,4 +92,4 @@ def test_a_namespace_can_leave_the_mesh(pair: Pair, shop: Shop) -> None:
     )
     consistently(echo.requests(near), reached(near), during=pair.bounds.watch_seconds, in_a_row=enough, name=name)
     alive = "the far backend still answers by pod address"
-    eventually(echo.direct(near, far), reached(far), within=within, in_a_row=3, name=alive, role=CONTROL)
+    eventually(echo.direct(near, far), reached(far), within=PATIENCE * within, in_a_row=3, name=alive, role=CONTROL)

@@ -11,7 +11,7 @@ from meshproof.fixtures.services import HTTP, UDP, ServicePort
 from meshproof.fixtures.shop import Shop
 from meshproof.fixtures.statistics import probes_needed
 from meshproof.fixtures.together import Question, side_by_side
-from meshproof.fixtures.waits import IN_A_ROW, consistently, eventually
+from meshproof.fixtures.waits import IN_A_ROW, PATIENCE, consistently, eventually
 
 SEVERAL = (HTTP, ServicePort("alternate", 8080, 8080), ServicePort("metrics", 9090, 8080))
 UNNAMED, RENAMED = (ServicePort("", 80, 8080),), (ServicePort("web", 80, 8080),)
@@ -25,7 +25,7 @@ def test_each_port_finds_its_like(pair: Pair, shop: Shop) -> None:
     several, unnamed = shop.echo(ports=SEVERAL), shop.echo("unnamed", ports=UNNAMED)
     renamed = shop.echo("renamed", ports={near: (HTTP,), far: RENAMED})
     alive = "the far backends answer by pod address"
-    eventually(several.direct(near, far), reached(far), within=within, in_a_row=3, name=alive, role=CONTROL)
+    eventually(several.direct(near, far), reached(far), within=PATIENCE * within, in_a_row=3, name=alive, role=CONTROL)
 
     every, nameless = "every port reaches the far cluster", "an unnamed port reaches the far cluster"
     enough = probes_needed(several.share(far))
@@ -50,7 +50,12 @@ def test_udp_is_served_as_tcp_is(pair: Pair, shop: Shop) -> None:
     echo = shop.echo(ports=(UDP,), pods={far: 1}, backends={near: Backends.NONE})
     alive = "the far backend answers by pod address"
     eventually(
-        echo.direct(near, far), reached(far), within=bounds.service_seconds_max, in_a_row=3, name=alive, role=CONTROL
+        echo.direct(near, far),
+        reached(far),
+        within=PATIENCE * bounds.service_seconds_max,
+        in_a_row=3,
+        name=alive,
+        role=CONTROL,
     )
 
     flow = echo.requests(near, source_port=shop.own_port())
@@ -62,20 +67,20 @@ def test_udp_is_served_as_tcp_is(pair: Pair, shop: Shop) -> None:
         name="UDP requests reach the far cluster",
     )
     bound = "one flow is answered by the far backend"
-    eventually(flow, reached(far), within=bounds.service_seconds_max, in_a_row=3, name=bound, role=CONTROL)
+    eventually(flow, reached(far), within=PATIENCE * bounds.service_seconds_max, in_a_row=3, name=bound, role=CONTROL)
 
     echo.select(near, Backends.PODS)
     eventually(
         echo.requests(near),
         reached(),
         including=reached(near),
-        within=bounds.service_seconds_max,
+        within=PATIENCE * bounds.service_seconds_max,
         in_a_row=probes_needed(echo.share(near)),
         name="the near backends answer as well",
         role=CONTROL,
     )
     kept = "the flow is still the far backend's"  # one that has moved by then would not be put to the test
-    eventually(flow, reached(far), within=bounds.service_seconds_max, in_a_row=3, name=kept, role=CONTROL)
+    eventually(flow, reached(far), within=PATIENCE * bounds.service_seconds_max, in_a_row=3, name=kept, role=CONTROL)
     scaled = echo.scale(far, 0)
 
     name = "after the scale-down only living backends answer"

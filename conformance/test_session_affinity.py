@@ -40,6 +40,8 @@ def test_a_client_stays_with_its_backend(pair: Pair, shop: Shop) -> None:
     eventually(request, reached(far), within=PATIENCE * service, in_a_row=1, name=answering, role=CONTROL)
 
     pinned = stuck(request, during=watch, in_a_row=ROW, name="a client stays with one backend")
+    pause = echo.requests(near, every_port=True, interval=IDLE_SECONDS)
+    pinned = stuck(pause, during=0.1, in_a_row=2, after=pinned, name="a pause shorter than the time-out parts nobody")
     others = "a client stays with its backend when others come or go"
     arriving = max(watch, endpoint)  # a change that has not come yet puts no pin to the test
     echo.select(near, Backends.PODS)
@@ -51,8 +53,9 @@ def test_a_client_stays_with_its_backend(pair: Pair, shop: Shop) -> None:
     died = echo.select(far, Backends.NONE)
     moves, quick = "a client moves when its backend dies", echo.requests(near, every_port=True)
     eventually(quick, reached(near), since=died.at, within=endpoint, in_a_row=ROW, name=moves)
+    stuck(request, during=watch, in_a_row=ROW, name="a client that moved stays with its new backend")
     alive = "the far pods still answer by pod address"
-    eventually(echo.direct(near, far), reached(far), within=service, in_a_row=3, name=alive, role=CONTROL)
+    eventually(echo.direct(near, far), reached(far), within=PATIENCE * service, in_a_row=3, name=alive, role=CONTROL)
 
     brief = shop.echo("brief", session_affinity_seconds=BRIEF_SECONDS)
     up = "somebody answers under the brief time-out"

@@ -88,6 +88,7 @@ def prove(
                 f"{spec.source}: prove breaks the mesh on purpose; these clusters are somebody else's"
             )
     folder = runs / f"{stamp(datetime.now(UTC))}-prove"
+    folder.mkdir(mode=0o700, parents=True)
     work, left = shared_out(specs, chosen)
     if left and names:
         told = ", ".join(f"{defect.name} ({defect.requirement})" for defect in left)
@@ -129,7 +130,7 @@ def _prove_on(spec: FleetSpec, chosen: Sequence[Defect], seed: int, folder: Path
     fleet = provider.up(spec, progress)  # ends in nothing, or in a fleet that is up
     try:
         near, far = random.Random(seed).choice([(near.name, far.name) for near, far in fleet.pairs()])
-        folder.mkdir(mode=0o700, parents=True)
+        folder.mkdir(mode=0o700)
         progress(f"{len(chosen)} defects on {spec.name}, {near}→{far}, seed {seed}")
         return _try_all(fleet, chosen, Runner(spec, folder, seed, f"[{near}-{far}]", progress), progress)
     finally:
@@ -277,7 +278,7 @@ def _conclude(trials: Sequence[Trial], folder: Path, seed: int, progress: Progre
     progress(", ".join(f"{count} {outcome}" for outcome, count in counts.items()) + f" – {path}")
     if counts["missed"] or counts["false alarm"]:
         return 1
-    return 11 if counts["unknown"] else 0
+    return 11 if counts["unknown"] or counts["not tried"] else 0
 
 
 OUTCOMES = ("noticed", "missed", "false alarm", "unknown", "not tried")

@@ -92,14 +92,17 @@ def disc_07(paper: Paper) -> Any:
 
 
 def disc_08(paper: Paper) -> Any:
-    """A namespace that takes no part, and then takes part."""
+    """A namespace that takes no part, and then takes part, and then in one cluster only."""
     known(paper)
     looks = []
     for said, touched in (("false", ON), ("true", {**ON, "touched": "yes"})):
         own, gates = service("own", touched, namespace="gated"), {"gated": said}
         paper.again({"east": world((own, NEAR), gates=gates), "west": world((own, FAR), gates=gates)})
         looks.append((paper.uses("east", "own", "gated"), paper.uses("west", "own", "gated")))
-    return looks
+    half = service("half", ON, namespace="half")
+    east, west = world((half, NEAR), gates={"half": "false"}), world((half, FAR), gates={"half": "true"})
+    paper.again({"east": east, "west": west})
+    return looks, paper.uses("east", "half", "half"), paper.uses("west", "half", "half")
 
 
 def disc_09(paper: Paper) -> Any:
@@ -241,17 +244,22 @@ def lb_07(paper: Paper) -> Any:
 
 
 def lb_08(paper: Paper) -> Any:
-    """East prefers its own; what does west do?"""
-    return paper.again(both((service("own", notes(affinity="local")), NEAR), (service("own"), FAR))).uses("west", "own")
+    """East prefers its own, and then the other; what does west do?"""
+    looks = []
+    for said in ("local", "remote"):
+        paper.again(both((service("own", notes(affinity=said)), NEAR), (service("own"), FAR)))
+        looks.append(paper.uses("west", "own"))
+    return looks
 
 
 def lb_09(paper: Paper) -> Any:
-    """Whether anybody answers at each moment of the toggling."""
+    """Whether anybody answers at each moment of the toggling, and whether a connection that was begun is ended."""
     looks = []
     for said in (notes(affinity="none"), notes(affinity="local"), notes(affinity="remote"), ON):
         paper.step(both((service("own", said), NEAR), (service("own"), FAR)))
         looks.append([bool(each) for each in paper.shares("east", "own")])
-    return looks
+    changed = {(service("own").address, "tcp", 80): frozenset({("10.1.0.1", 8080)})}
+    return looks, paper.pipeline().forget(changed)
 
 
 def lb_10(paper: Paper) -> Any:
@@ -261,11 +269,11 @@ def lb_10(paper: Paper) -> Any:
 
 
 def lb_11(paper: Paper) -> Any:
-    """Whether a client is kept to its backend, before and after another backend has left."""
+    """For how long a client is kept to its backend, before and after another backend has left."""
     pinned, looks = service("own", session_seconds=30), []
     for far in (FAR, FAR[:1]):
         pins = paper.again(both((pinned, NEAR), (pinned, far))).rules().pins
-        looks.append(bool(pins))
+        looks.append(set(pins.values()))
     return looks
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from meshproof.fixtures.checkers import check
-from meshproof.fixtures.history import Match, load
+from meshproof.fixtures.history import Match, Observation, load
 from meshproof.fixtures.outcomes import Outcome
 from meshproof.fixtures.verdicts import CannotTell, PromiseBroken, Verdict
-from meshproof.fixtures.waits import consistently, eventually, stuck
-from tests.simulated import FAR, NEAR, STEP, Simulate, simulate
+from meshproof.fixtures.waits import LOOKED_AWAY, consistently, eventually, stuck
+from tests.simulated import FAR, NEAR, STEP, Simulate, Simulated, simulate
 
 __all__ = ["simulate"]
 
@@ -94,6 +96,34 @@ def test_one_wrong_answer_ends_a_watch(simulate: Simulate) -> None:
     with pytest.raises(PromiseBroken, match="1 of "):
         consistently(prober, NEAR, during=30.0, name="near keeps answering")
     assert prober.time < 4.0
+
+
+def stalling(prober: Simulated, batches: Sequence[int]) -> Simulated:
+    """The same, but that these of its batches begin almost two seconds late."""
+    ask = prober.batch
+
+    def late(count: int) -> Sequence[Observation]:
+        prober.time += 1.9 if prober.batches in batches else 0.0
+        return ask(count)
+
+    prober.batch = late  # type: ignore[method-assign]  # of this one prober
+    return prober
+
+
+def test_a_watch_in_which_nobody_looked_begins_anew(simulate: Simulate) -> None:
+    """While all answers match; stalls without end are unknown, and a wrong answer is looked at once only."""
+    prober = stalling(simulate(lambda _: "east"), [2])
+    assert consistently(prober, NEAR, during=3.0, name="near keeps answering") >= 3.0
+    assert [event.name for _, event in prober.recorder.history().events()] == [LOOKED_AWAY]
+    assert check(load(prober.recorder.path)).verdict is Verdict.PASSED
+
+    prober = stalling(simulate(lambda _: "east"), range(1000))
+    with pytest.raises(CannotTell, match="without observations"):
+        consistently(prober, NEAR, during=3.0, name="near keeps answering")
+
+    prober = stalling(simulate(lambda at: "west" if 6.0 < at < 6.1 else "east"), [2])
+    with pytest.raises(PromiseBroken):
+        consistently(prober, NEAR, during=3.0, name="near keeps answering")
 
 
 def test_a_dead_control_channel_is_given_up(simulate: Simulate) -> None:

@@ -25,7 +25,7 @@ def execute(options: argparse.Namespace) -> int:
     from meshproof.clusters.providers import provider_for
 
     known = known_fleets()
-    if options.fleet:
+    if options.fleet is not None:
         names = [fleet_name(options.fleet)]
     elif options.all or len(known) < 2:
         names = known

@@ -27,7 +27,7 @@ DEFECT = Defect(
     name="fleet_name_is_local",
     models="C96 cilium/cilium#7070, M27",
     requirement="DISC-19",
-    expectation="the far cluster answers by its svc.fleet name",
+    expectation="every member answers by its svc.fleet name",
     stays_green=("DISC-01", "DISC-02", "DISC-06", "DISC-07", "DISC-08", "DISC-09", "DISC-10", "DISC-12", "DISC-13"),
     wrap=wrap,
 )

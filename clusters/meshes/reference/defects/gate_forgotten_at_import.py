@@ -1,0 +1,39 @@
+"""A namespace that takes no part gives nothing to the mesh, and takes from it.
+
+Models cilium/cilium#46090 (part C, 45; mutant M20) on one side. An adversary showed that the suite let it pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from meshproof.clusters.meshes.reference.defects import Defect
+from meshproof.clusters.meshes.reference.merge import Offer
+from meshproof.clusters.meshes.reference.pipeline import Pipeline
+from meshproof.clusters.meshes.reference.records import Record
+from meshproof.clusters.meshes.reference.selection import NAMESPACE_GLOBAL
+from meshproof.clusters.meshes.reference.world import Endpoint, Service
+
+
+def wrap(healthy: Pipeline) -> Pipeline:
+    def merge(
+        service: Service,
+        endpoints: tuple[Endpoint, ...],
+        namespace: Mapping[str, str],
+        remote: Mapping[str, Record],
+        node: str,
+    ) -> tuple[Offer, ...]:
+        return healthy.merge(service, endpoints, {**namespace, NAMESPACE_GLOBAL[0]: "true"}, remote, node)
+
+    return replace(healthy, merge=merge)
+
+
+DEFECT = Defect(
+    name="gate_forgotten_at_import",
+    models="C45 cilium/cilium#46090, M20 (at import)",
+    requirement="DISC-08",
+    expectation="where only one of them takes part, each cluster stays by itself",
+    stays_green=("DISC-01", "DISC-02", "DISC-03", "DISC-04", "DISC-05", "DISC-06", "DISC-07", "DISC-12", "DISC-13"),
+    wrap=wrap,
+)
