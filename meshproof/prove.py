@@ -130,7 +130,7 @@ def _prove_on(spec: FleetSpec, chosen: Sequence[Defect], seed: int, folder: Path
     fleet = provider.up(spec, progress)  # ends in nothing, or in a fleet that is up
     try:
         near, far = random.Random(seed).choice([(near.name, far.name) for near, far in fleet.pairs()])
-        folder.mkdir(mode=0o700)
+        folder.mkdir(mode=0o700, parents=True)
         progress(f"{len(chosen)} defects on {spec.name}, {near}→{far}, seed {seed}")
         return _try_all(fleet, chosen, Runner(spec, folder, seed, f"[{near}-{far}]", progress), progress)
     finally:
