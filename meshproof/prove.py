@@ -278,7 +278,8 @@ def _conclude(trials: Sequence[Trial], folder: Path, seed: int, progress: Progre
     progress(", ".join(f"{count} {outcome}" for outcome, count in counts.items()) + f" – {path}")
     if counts["missed"] or counts["false alarm"]:
         return 1
-    return 11 if counts["unknown"] or counts["not tried"] else 0
+    nothing = bool(trials) and counts["not tried"] == len(trials)
+    return 11 if counts["unknown"] or nothing else 0
 
 
 OUTCOMES = ("noticed", "missed", "false alarm", "unknown", "not tried")

@@ -18,7 +18,7 @@ from meshproof.clusters.fleet import EnvironmentUnfit, FleetSpec, Progress
 from meshproof.clusters.meshes.reference.defects import Defect, every
 from meshproof.fixtures.requirements import catalogue
 from meshproof.fixtures.verdicts import Verdict
-from meshproof.prove import Phase, Runner, Trial, judge, prove
+from meshproof.prove import Phase, Runner, Trial, _conclude, judge, prove
 from meshproof.rotation import class_of, rotated
 from tests.fake_provider import FakeProvider
 
@@ -227,8 +227,15 @@ def test_the_fleet_is_left_as_it_was_found(
 ) -> None:
     """A fleet that was not up is taken down afterwards; one that was, or was coming up, is somebody else's."""
     provider.phase = phase
-    assert prove([spec], [], 7, tmp_path, quiet) == 0
+    assert prove([spec], ["shared_ignored"], 7, tmp_path, quiet) == 0
     assert provider.asked == asked
+
+
+def test_when_nothing_was_tried_nothing_is_known(tmp_path: Path) -> None:
+    """No named fleet offers what any of the drawn defects needs: no error of anybody, and not green."""
+    trial = Trial("a", "DISC-01", "", "it holds", "not tried", "no fleet", ())
+    assert _conclude([trial], tmp_path, 7, quiet) == 11
+    assert _conclude([trial, replace(trial, outcome="noticed")], tmp_path, 7, quiet) == 0
 
 
 def test_a_fleet_that_up_refused_is_not_taken_down(
