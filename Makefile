@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/pycache
 REAL := chaos clusters conformance fixtures load tests
 
-.PHONY: help setup conformance seeds prove fidelity test check bench clean
+.PHONY: help setup conformance seeds prove fidelity test kind check bench clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,8 +32,11 @@ fidelity: setup ## are our Cilium values right? With the real charts (CHARTS=DIR
 	@$(PYTHON) -m meshproof.fidelity $(CHARTS)
 	@MESHPROOF_CHARTS="$(CHARTS)" $(PYTHON) -m pytest tests/test_fidelity.py -q
 
-test: setup ## the project's own tests, with fleets (root)
-	@$(PYTHON) -m pytest
+test: setup ## the project's own tests, with embedded fleets (root)
+	@$(PYTHON) -m pytest -m "not kind"
+
+kind: setup ## the tests that bring real kind clusters up; the first time also builds their images (root)
+	@$(PYTHON) -m pytest -m kind
 
 check: ## format, lint, types, layers and unit tests: one to two minutes, no root
 	@./setup.sh --without-binaries

@@ -126,6 +126,8 @@ class Fleet:
     clusters: tuple[Cluster, ...]
     directory: Path
     """Where the fleet's own files lie (state, logs); never part of a report."""
+    python_image: str = ""
+    """What pods run that need nothing but Python, where the fleet brings an image of its own; else a public one."""
 
     def __getitem__(self, name: str) -> Cluster:
         for cluster in self.clusters:

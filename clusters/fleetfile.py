@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from meshproof.clusters import networks
+from meshproof.clusters import networks, nodenetworks
 from meshproof.clusters.fleet import ClusterSpec, EnvironmentUnfit, FleetSpec
 from meshproof.clusters.markedyaml import Marked, Problem, Route, UnreadableError, read, spell
 
@@ -23,8 +23,7 @@ SHOWN_MAX = 3
 
 _SCHEMA = Path(__file__).with_name("fleetfile.schema.json")
 _NOT_BUILT: Mapping[str, tuple[str, ...]] = {
-    "provider": ("kind",),
-    "mesh": ("cilium", "aks-fleet", "none"),
+    "mesh": ("cilium", "aks-fleet"),
     "profile": ("aks-fleet",),
 }
 _NOT_BUILT_EXISTING: Mapping[str, tuple[str, ...]] = {"mesh": ("none",)}
@@ -91,7 +90,7 @@ def load(path: Path, *, to_print: bool = False) -> FleetSpec:
                 name=member["name"],
                 id=member["id"],
                 workers=member["workers"],
-                node_cidr=member["nodeCIDR"],
+                node_cidr=member.get("nodeCIDR", data.get("nodeCIDR")),
                 pod_cidr=member["podCIDR"],
                 service_cidr=member.get("serviceCIDR", data.get("serviceCIDR")),
             )
@@ -203,6 +202,8 @@ def _usable(marked: Marked) -> Iterator[Problem]:
     for key, later in (_NOT_BUILT_EXISTING if existing else _NOT_BUILT).items():
         if marked.data.get(key) in later:
             yield marked.problem((key,), f"{key} {marked.data[key]} is not built yet")
+    if marked.data["provider"] == "embedded" and marked.data["mesh"] == "none":
+        yield marked.problem(("mesh",), "mesh none is built with provider kind only")
 
 
 def _rules(marked: Marked) -> Iterator[Problem]:
@@ -212,10 +213,12 @@ def _rules(marked: Marked) -> Iterator[Problem]:
             yield marked.problem(("clusters", i, "name"), f"no cluster may be named {member['name']}: {reason}")
     yield from _twins(marked, "name")
     if data["provider"] == "existing":
-        if "serviceCIDR" in data:
-            yield marked.problem(("serviceCIDR",), "serviceCIDR of existing clusters is found out; leave it out")
+        for key in ("serviceCIDR", "nodeCIDR"):
+            if key in data:
+                yield marked.problem((key,), f"{key} of existing clusters is found out; leave it out")
         return
     yield from _twins(marked, "id")
+    yield from nodenetworks.problems(marked)
     yield from networks.each(marked)
 
 

@@ -30,8 +30,9 @@ _PREFIXES = {
 def each(marked: Marked) -> Iterator[Problem]:
     """What is wrong with a network by itself, or missing."""
     data = marked.data
-    if "serviceCIDR" in data:
-        yield from _network(marked, ("serviceCIDR",), data["serviceCIDR"])
+    for key in ("serviceCIDR", "nodeCIDR"):
+        if key in data:
+            yield from _network(marked, (key,), data[key])
     for i, member in enumerate(data["clusters"]):
         if "serviceCIDR" not in data and "serviceCIDR" not in member:
             sentence = f"clusters[{i}] ({member['name']}) has no serviceCIDR, and neither has the fleet; add one"
@@ -67,9 +68,9 @@ def meetings(marked: Marked) -> Iterator[Problem]:
     if data["provider"] == "existing":
         return
     taken = _TAKEN | (_TAKEN_EMBEDDED if data["provider"] == "embedded" else {})
-    named: list[tuple[Route, IPv4Network, str]] = []
-    if "serviceCIDR" in data:
-        named.append((("serviceCIDR",), IPv4Network(data["serviceCIDR"]), "the fleet's serviceCIDR"))
+    named: list[tuple[Route, IPv4Network, str]] = [
+        ((key,), IPv4Network(data[key]), f"the fleet's {key}") for key in ("serviceCIDR", "nodeCIDR") if key in data
+    ]
     for i, member in enumerate(data["clusters"]):
         named += [
             (("clusters", i, key), IPv4Network(member[key]), f"{member['name']}'s {key}")

@@ -27,6 +27,10 @@ def provider_called(name: str, where: str = "") -> Provider:
             from meshproof.clusters.existing.provider import ExistingProvider
 
             return ExistingProvider()
+        case "kind":
+            from meshproof.clusters.kind.provider import KindProvider
+
+            return KindProvider()
     raise EnvironmentUnfit(f"{where}this release does not have provider {name!r}")
 
 

@@ -16,7 +16,7 @@ from meshproof.clusters.fleet import FleetSpec
 
 def examine(spec: FleetSpec, *, as_json: bool) -> int:
     """Check this machine for a fleet and print what was seen; 0, or 10 when a required check failed."""
-    found = checks(spec)
+    found = _checks(spec)
     fit = all(check.ok for check in found if check.required)
     if as_json:
         print_json(
@@ -52,6 +52,15 @@ def examine_lent(spec: FleetSpec, *, as_json: bool) -> int:
     print_table(("CLUSTER", "CHECK", "", "SEEN, AND WHAT TO DO"), rows)
     print("a run can stand on these clusters" if fit else "a run cannot stand on these clusters")
     return Exit.OK if fit else Exit.UNFIT
+
+
+def _checks(spec: FleetSpec) -> list[Check]:
+    """Those of the fleet's provider."""
+    if spec.provider == "kind":
+        from meshproof.clusters.kind import preflight
+
+        return preflight.checks(spec)
+    return checks(spec)
 
 
 def _print(found: Sequence[Check], fleet: str, *, fit: bool) -> None:

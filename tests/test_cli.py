@@ -96,7 +96,7 @@ def test_an_unknown_fleet_is_10_and_lists_the_built_in_ones(
 ) -> None:
     """A fleet nobody knows is answered with the ones there are."""
     assert main(["run", "--fleet", "tow"]) == 10
-    assert "two, three, three-service-cidrs" in capsys.readouterr().err
+    assert "two, three, kind-two, three-service-cidrs" in capsys.readouterr().err
 
 
 def test_up_prints_lines_for_a_shell(provider: FakeProvider, capsys: pytest.CaptureFixture[str]) -> None:

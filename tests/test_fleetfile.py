@@ -32,7 +32,7 @@ def refused(tmp_path: Path, text: str | bytes) -> str:
     return refusal(path)
 
 
-@pytest.mark.parametrize("name", ["two", "three", "six", "three-service-cidrs"])
+@pytest.mark.parametrize("name", ["two", "three", "six", "three-service-cidrs", "kind-two"])
 def test_every_built_in_fleet_loads(name: str) -> None:
     """A built-in fleet is a valid file whose name inside is its name outside."""
     assert name in fleetfile.built_in()
@@ -113,7 +113,7 @@ def test_one_problem_more_is_one_problem(tmp_path: Path) -> None:
 
 def test_an_unknown_bare_name_lists_the_built_in_fleets() -> None:
     """A typing error in a fleet's name is answered with the names there are."""
-    with pytest.raises(EnvironmentUnfit, match=r"there is no fleet 'tow'.*two, three, three-service-cidrs"):
+    with pytest.raises(EnvironmentUnfit, match=r"there is no fleet 'tow'.*two, three, kind-two, three-service-cidrs"):
         fleetfile.resolve("tow")
 
 
@@ -165,3 +165,29 @@ def test_any_value_in_any_place_is_accepted_or_refused_with_a_line(
         fleetfile.load(path)
     except fleetfile.FleetFileError as error:
         assert all(problem.line > 0 for problem in error.problems)  # noqa: PT017  # most values must raise, some need not
+
+
+KIND = (fleetfile.FLEETS / "kind-two.yaml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("nodeCIDR: 10.111.0.0/24 ", "#", "the fleet has no nodeCIDR; with provider kind one network has the nodes"),
+        ("workers: 2, pod", "workers: 2, nodeCIDR: 10.9.0.0/24, pod", "with provider kind all nodes stand in"),
+        ("nodeCIDR: 10.111.0.0/24", "nodeCIDR: 10.151.9.0/24", "nodeCIDR 10.151.9.0/24"),
+        ("provider: kind", "provider: embedded", "nodeCIDR is the fleet's with provider kind only"),
+    ],
+)
+def test_a_kind_fleet_has_one_network_of_nodes(tmp_path: Path, old: str, new: str, sentence: str) -> None:
+    """It is the fleet's, it meets no other network, and no member has one of its own."""
+    path = tmp_path / "kind.yaml"
+    path.write_text(KIND.replace(old, new, 1), encoding="utf-8")
+    assert sentence in refusal(path)
+
+
+def test_mesh_none_is_a_kind_fleet_without_a_mesh(tmp_path: Path) -> None:
+    """What installs a mesh then is somebody else."""
+    path = tmp_path / "kind.yaml"
+    path.write_text(KIND.replace("mesh: reference", "mesh: none"), encoding="utf-8")
+    assert fleetfile.load(path).mesh == "none"

@@ -14,16 +14,18 @@ QUOTED_LINES = 20
 class CommandFailed(Exception):
     """A program ended badly or not in time; the message has its last lines and the line to repeat it by hand."""
 
-    def __init__(self, arguments: Sequence[str], reason: str, output: str) -> None:
+    def __init__(self, line: str, reason: str, output: str) -> None:
         quoted = "\n".join(output.splitlines()[-QUOTED_LINES:])
-        super().__init__(
-            f"{arguments[0]} {reason}" + (f":\n{quoted}" if quoted else "") + f"\nby hand: {by_hand(arguments)}"
-        )
+        super().__init__(f"a command {reason}" + (f":\n{quoted}" if quoted else "") + f"\nby hand: {line}")
         self.output = output
 
 
-def by_hand(arguments: Sequence[str]) -> str:
-    return shlex.join(arguments)
+def by_hand(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
+    """The line that a person types; what the environment differs in goes before it."""
+    chosen = {name: value for name, value in (environment or {}).items() if os.environ.get(name) != value}
+    return shlex.join(
+        [*(["env", *(f"{name}={value}" for name, value in chosen.items())] if chosen else []), *arguments]
+    )
 
 
 def run(
@@ -35,6 +37,7 @@ def run(
     environment: Mapping[str, str] | None = None,
 ) -> str:
     """What it printed on stdout, unless that goes `into` a file. Raises `CommandFailed`, also for no such program."""
+    line = by_hand(arguments, environment)
     try:
         with open(into or os.devnull, "wb") as file:
             done = subprocess.run(
@@ -47,11 +50,11 @@ def run(
                 cwd="/",
             )
     except subprocess.TimeoutExpired as late:
-        raise CommandFailed(arguments, f"did not end within {seconds_max:.0f} s", _text(late.stderr)) from None
+        raise CommandFailed(line, f"did not end within {seconds_max:.0f} s", _text(late.stderr)) from None
     except OSError as error:
-        raise CommandFailed(arguments, f"cannot be run ({error.strerror})", "") from None
+        raise CommandFailed(line, f"cannot be run ({error.strerror})", "") from None
     if done.returncode:
-        raise CommandFailed(arguments, f"ended with status {done.returncode}", _text(done.stderr) or _text(done.stdout))
+        raise CommandFailed(line, f"ended with status {done.returncode}", _text(done.stderr) or _text(done.stdout))
     return _text(done.stdout)
 
 

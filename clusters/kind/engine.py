@@ -24,7 +24,7 @@ from pathlib import Path
 from meshproof.clusters.fleet import EnvironmentUnfit, Progress
 from meshproof.clusters.kind import debian, gobuild
 from meshproof.clusters.kind.command import CommandFailed, run, succeeds
-from meshproof.clusters.places import cache_directory, state_directory
+from meshproof.clusters.places import cache_directory
 
 MARK = "MESHPROOF_ENGINE_DIR"
 PACKAGES = ("docker.io", "iptables")
@@ -56,8 +56,12 @@ class Engine:
 
 
 def directory() -> Path:
-    """Where our own engine keeps its socket, log and state while it runs."""
-    return state_directory() / "engine"
+    """Where our own engine keeps its socket, log and state: one per cache, which is where its images are."""
+    return _home() / "running"
+
+
+def _home() -> Path:
+    return cache_directory() / "engine"
 
 
 def running() -> Engine | None:
@@ -98,6 +102,17 @@ def stop(progress: Progress) -> None:
         shutil.rmtree(directory(), ignore_errors=True)
 
 
+def had_fleets() -> bool:
+    """Whether an Engine of ours was left behind, with or without its processes."""
+    return directory().exists()
+
+
+def remove_link(name: str) -> None:
+    """A network's bridge on the machine outlives an Engine that was killed."""
+    if (Path("/sys/class/net") / name / "bridge").exists():
+        run(["ip", "link", "delete", name], seconds_max=ANSWER_SECONDS_MAX)
+
+
 def processes() -> list[int]:
     """Pids of our engine's own processes; those of its containers die with them."""
     mark = os.fsencode(f"{MARK}={directory()}")
@@ -120,7 +135,7 @@ def _own(place: Path) -> Engine | None:
 
 
 def _files() -> Path:
-    return cache_directory() / "engine" / "files"
+    return _home() / "files"
 
 
 def _path(files: Path) -> str:
@@ -156,7 +171,7 @@ def _spawn(files: Path, place: Path, runtime: Path) -> None:
     tini = next(str(p) for p in (files / "usr/bin/tini-static", files / "usr/bin/tini") if p.exists())
     dockerd = [
         *(str(files / "usr/sbin/dockerd"), f"--host=unix://{place / 'docker.sock'}", "--group="),
-        *(f"--data-root={cache_directory() / 'engine' / 'data'}", f"--exec-root={place / 'run'}"),
+        *(f"--data-root={_home() / 'data'}", f"--exec-root={place / 'run'}"),
         *(f"--pidfile={place / 'docker.pid'}", f"--config-file={place / 'daemon.json'}"),
         *("--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false"),
         *(f"--add-runtime=modest={runtime}", "--default-runtime=modest", f"--cgroup-parent=/{CGROUP}"),
@@ -222,7 +237,7 @@ def _remove_cgroups(until: float) -> None:
 
 @contextlib.contextmanager
 def _lock() -> Iterator[None]:
-    state_directory().mkdir(mode=0o700, parents=True, exist_ok=True)
-    with open(state_directory() / "engine.lock", "w") as file:
+    _home().mkdir(mode=0o700, parents=True, exist_ok=True)
+    with open(_home() / ".lock", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

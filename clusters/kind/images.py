@@ -33,7 +33,7 @@ COREDNS = f"{REPOSITORY}/coredns:1"
 NODE = "meshproof/kind-node"
 CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 ETCD_TAG = "1"
-POD_PACKAGES = ("base-files", "netbase", "dash", "coreutils", "python3", "python3-urllib3", "libnftables1")
+POD_PACKAGES = ("base-files", "netbase", "dash", "coreutils", "python3", "libnftables1")
 NODE_PACKAGES = (
     *("base-files", "netbase", "bash", "dash", "coreutils", "util-linux", "mount", "grep", "sed", "mawk", "findutils"),
     *(
@@ -55,6 +55,7 @@ MULTICALL = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etc
 LOAD_SECONDS_MAX = 300.0
 _NODEFILES = Path(__file__).parent / "nodefiles"
 _PACKAGE = Path(__file__).parents[2]
+_MESH_NEEDS = ("__init__.py", "fleet.py", "rest.py")
 _FORMAT = 1
 """Raised when the way layers are made changes without any of their ingredients changing."""
 
@@ -187,15 +188,23 @@ def _programs(made: Ingredients, root: Path) -> None:
 
 
 def _mesh(root: Path) -> None:
-    for file in _mesh_files():
-        _copy(file, root / "opt/meshproof/meshproof" / file.relative_to(_PACKAGE), mode=0o644)
+    for name, file in _mesh_files().items():
+        _copy(file, root / "opt/meshproof" / name, mode=0o644)
 
 
-def _mesh_files() -> list[Path]:
-    """What the mesh's processes import, and nothing that reads a fleet file or brings one up."""
+def _mesh_files() -> dict[str, Path]:
+    """What the mesh's processes import, by its place below their PYTHONPATH; nothing that brings a fleet up.
+
+    urllib3 is the one this process has: Debian's own always trusts the system's certificates too.
+    """
+    import urllib3
+
     clusters = _PACKAGE / "clusters"
-    own = [_PACKAGE / "__init__.py", *clusters.glob("*.py"), *(clusters / "meshes").rglob("*.py")]
-    return sorted(file for file in own if "__pycache__" not in file.parts)
+    own = [_PACKAGE / "__init__.py", *(clusters / name for name in _MESH_NEEDS), *(clusters / "meshes").rglob("*.py")]
+    library = Path(urllib3.__file__).parent
+    files = {f"meshproof/{file.relative_to(_PACKAGE)}": file for file in own}
+    files |= {f"urllib3/{file.relative_to(library)}": file for file in library.rglob("*.py")}
+    return dict(sorted((name, file) for name, file in files.items() if "__pycache__" not in name))
 
 
 def _links(binary: Path, name: str, names: tuple[str, ...], root: Path) -> None:
@@ -216,7 +225,7 @@ def _key(name: str) -> str:
     go = gobuild.digest()
     own = {
         "pods": lambda: _digest(*POD_PACKAGES),
-        "mesh": lambda: _digest(*(f"{f.relative_to(_PACKAGE)}:{_hash(f)}" for f in _mesh_files())),
+        "mesh": lambda: _digest(*(f"{name}:{_hash(file)}" for name, file in _mesh_files().items())),
         "control": lambda: _digest(binaries.recipe().digest()),
         "node": lambda: _digest(*NODE_PACKAGES),
         "programs": lambda: _digest(go, binaries.recipe().digest(), *(_hash(f) for f in sorted(_NODEFILES.iterdir()))),

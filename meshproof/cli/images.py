@@ -1,12 +1,18 @@
-"""The images that Cilium runs, as meshproof's lock has them: list them, save them to one file, load that into nodes.
+"""Images: those that Cilium runs, as meshproof's lock has them, and the one that the nodes of kind fleets are.
 
-`save` and `load` need docker; they have not been run against a registry by us. Nodes that got their images from a
-file are given values with --by-tag (meshproof values), since a file does not have the digests of the chart.
+`list`, `save` and `load` are about Cilium's: print them, save them to one file, load that into nodes. `save` and `load`
+need docker; they have not been run against a registry by us. Nodes that got their images from a file are given values
+with --by-tag (meshproof values), since a file does not have the digests of the chart.
+
+`build` makes the node image of kind fleets here, from Debian packages and Go modules; no registry is asked for
+anything. What is made is cached by what it is made of: the second time is instant. `meshproof up` of a kind fleet does
+the same when it has to. An Engine that had to be started for it is stopped again.
 
 examples:
   meshproof images list --mirror registry.example/mirror
   meshproof images save cilium.tar --platform linux/amd64
-  meshproof images load cilium.tar --node east-control-plane --node east-worker"""
+  meshproof images load cilium.tar --node east-control-plane --node east-worker
+  meshproof images build"""
 
 from __future__ import annotations
 
@@ -20,7 +26,7 @@ if TYPE_CHECKING:
     from meshproof.clusters.meshes.cilium.placement import Placed
 
 NAME = "images"
-HELP = "the images that Cilium runs: list, save, load"
+HELP = "the images that Cilium runs: list, save, load; that of kind nodes: build"
 
 
 def arguments(own: argparse.ArgumentParser) -> None:
@@ -40,6 +46,13 @@ def arguments(own: argparse.ArgumentParser) -> None:
         add_release_option(verb)
     for verb in (listing, save):
         add_source_options(verb)
+    add_build(verbs)
+
+
+def add_build(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The verb `build`."""
+    own = verbs.add_parser("build", help="have the node image of kind fleets in the Docker Engine", allow_abbrev=False)
+    own.set_defaults(act=_build)
 
 
 def add_release_option(own: argparse.ArgumentParser) -> None:
@@ -94,3 +107,14 @@ def _load(options: argparse.Namespace) -> None:
 
     archives.load(_placed(options), options.archive, options.node, tell)
     print(f"{', '.join(options.node)}: all images of {options.archive} are there")
+
+
+def _build(options: argparse.Namespace) -> None:
+    from meshproof.clusters.kind import engine, images
+    from meshproof.clusters.kind.provider import stop_unused
+
+    del options
+    try:
+        print(images.build(engine.obtain(tell), tell))
+    finally:
+        stop_unused(tell)

@@ -9,10 +9,11 @@ import argparse
 import shlex
 from typing import TYPE_CHECKING
 
+from meshproof.cli.exits import Refused
 from meshproof.cli.output import tell
 
 if TYPE_CHECKING:
-    from meshproof.clusters.fleet import Fleet
+    from meshproof.clusters.fleet import Fleet, FleetSpec
 
 NAME = "up"
 HELP = "bring a fleet up and keep it"
@@ -20,6 +21,10 @@ HELP = "bring a fleet up and keep it"
 
 def arguments(own: argparse.ArgumentParser) -> None:
     own.add_argument("fleet", metavar="FLEET", help="a fleet file, or a built-in fleet: two, three, six, ...")
+    own.add_argument("--until", metavar="PHASE", default="", help="kind fleets: stop after this phase")
+    own.add_argument(
+        "--from", dest="begin", metavar="PHASE", default="", help="kind fleets: do this and later phases again"
+    )
 
 
 def execute(options: argparse.Namespace) -> int:
@@ -27,14 +32,28 @@ def execute(options: argparse.Namespace) -> int:
     from meshproof.clusters.providers import provider_of
 
     spec = load(resolve(options.fleet))
-    if spec.lent:
+    if spec.lent and not (options.until or options.begin):
         provider_of(spec).up(spec, tell)
         print(f"# fleet {spec.name} is somebody else's: there is nothing to bring up, and down takes nothing down")
         return 0
     # The provider says itself whether the fleet was up already.
-    fleet = provider_of(spec).up(spec, tell)
+    if options.until or options.begin:
+        fleet = _in_phases(spec, options.begin, options.until)
+    else:
+        fleet = provider_of(spec).up(spec, tell)
     _explain(fleet)
     return 0
+
+
+def _in_phases(spec: FleetSpec, first: str, last: str) -> Fleet:
+    """Part of the way. Raises Refused for a fleet whose provider knows no phases."""
+    from meshproof.clusters.kind.provider import KindProvider
+    from meshproof.clusters.providers import provider_of
+
+    provider = provider_of(spec)
+    if not isinstance(provider, KindProvider):
+        raise Refused(f"--until and --from are for kind fleets; fleet {spec.name!r} has provider {spec.provider}")
+    return provider.up(spec, tell, first=first, last=last)
 
 
 def _explain(fleet: Fleet) -> None:
