@@ -46,7 +46,7 @@ def meshproof(*words: str, seconds_max: float) -> subprocess.CompletedProcess[st
 def remains() -> list[str]:
     """What a kind fleet could have left: our Engine's processes, its bridges, its cgroups, the fleet's files."""
     links = [path.name for path in Path("/sys/class/net").glob("mpk-*")]
-    groups = [str(path) for path in engine.CGROUPS.glob(f"**/{engine.CGROUP}")]
+    groups = [str(path) for path in engine.CGROUPS.glob(f"**/{engine.cgroup()}")]
     files = [str(path) for path in (fleet_directory(FLEET), engine.directory()) if path.exists()]
     return [*map(str, engine.processes()), *links, *groups, *files]
 

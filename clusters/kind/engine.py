@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -28,13 +29,13 @@ from meshproof.clusters.places import cache_directory
 
 MARK = "MESHPROOF_ENGINE_DIR"
 PACKAGES = ("docker.io", "iptables")
-CGROUP = "meshproof-kind"
 CGROUPS = Path("/sys/fs/cgroup")
 LIBRARIES = "usr/lib/x86_64-linux-gnu:usr/lib/aarch64-linux-gnu"
 ANSWER_SECONDS_MAX = 20.0
 START_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 30.0
 POLL_SECONDS = 0.1
+FLEET_WEIGHT = 16
 _INSIDE = 'mount -t tmpfs -o mode=755 tmpfs /run && exec "$@"'
 
 
@@ -58,6 +59,11 @@ class Engine:
 def directory() -> Path:
     """Where our own engine keeps its socket, log and state: one per cache, which is where its images are."""
     return _home() / "running"
+
+
+def cgroup() -> str:
+    """The group that all containers of our engine are in; another cache's engine has another."""
+    return f"meshproof-kind-{hashlib.sha256(os.fsencode(_home())).hexdigest()[:8]}"
 
 
 def _home() -> Path:
@@ -153,6 +159,7 @@ def _start(progress: Progress) -> Engine:
     place.mkdir(mode=0o700, parents=True)
     progress("starting a Docker Engine of our own")
     (place / "daemon.json").write_text(json.dumps({"deprecated-key-path": str(place / "key.json")}))
+    _weigh()
     _spawn(files, place, runtime)
     until = time.monotonic() + START_SECONDS_MAX
     while time.monotonic() < until:
@@ -166,6 +173,17 @@ def _start(progress: Progress) -> Engine:
     raise EnvironmentUnfit(f"our Docker Engine did not start within {START_SECONDS_MAX:.0f} s; its last words: {words}")
 
 
+def _weigh() -> None:
+    """All containers together are one group, which by itself counts as one thread of the machine's others does."""
+    for root in [file.parent for file in CGROUPS.glob("*/cpu.shares")]:
+        (root / cgroup()).mkdir(exist_ok=True)
+        (root / cgroup() / "cpu.shares").write_text(str(1024 * FLEET_WEIGHT))
+    if (CGROUPS / "cgroup.controllers").exists():
+        (CGROUPS / cgroup()).mkdir(exist_ok=True)
+        if (weight := CGROUPS / cgroup() / "cpu.weight").exists():
+            weight.write_text(str(100 * FLEET_WEIGHT))
+
+
 def _spawn(files: Path, place: Path, runtime: Path) -> None:
     proxy = next((str(p) for p in (files / "usr/bin/docker-proxy", files / "usr/sbin/docker-proxy") if p.exists()), "")
     tini = next(str(p) for p in (files / "usr/bin/tini-static", files / "usr/bin/tini") if p.exists())
@@ -174,7 +192,7 @@ def _spawn(files: Path, place: Path, runtime: Path) -> None:
         *(f"--data-root={_home() / 'data'}", f"--exec-root={place / 'run'}"),
         *(f"--pidfile={place / 'docker.pid'}", f"--config-file={place / 'daemon.json'}"),
         *("--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false"),
-        *(f"--add-runtime=modest={runtime}", "--default-runtime=modest", f"--cgroup-parent=/{CGROUP}"),
+        *(f"--add-runtime=modest={runtime}", "--default-runtime=modest", f"--cgroup-parent=/{cgroup()}"),
         *("--storage-driver=overlay2", "--oom-score-adjust=0", f"--userland-proxy-path={proxy}"),
     ]
     environment = {
@@ -225,7 +243,8 @@ def unpacked(progress: Progress) -> Path:
 
 def _remove_cgroups(until: float) -> None:
     """The kernel lets go of a dead container's groups by and by."""
-    while roots := [root for root in (*CGROUPS.glob(f"*/{CGROUP}"), CGROUPS / CGROUP) if root.is_dir()]:
+    own = cgroup()
+    while roots := [root for root in (*CGROUPS.glob(f"*/{own}"), CGROUPS / own) if root.is_dir()]:
         for root in roots:
             for folder, _, _ in os.walk(root, topdown=False):
                 with contextlib.suppress(OSError):

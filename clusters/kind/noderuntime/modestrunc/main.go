@@ -58,17 +58,14 @@ func boundingSet() uint64 {
 
 // lessen rewrites the file that this invocation of runc is going to read, if it reads one.
 func lessen(arguments []string, bounding uint64) error {
-	command, bundle, process := "", ".", ""
-	for i := 0; i < len(arguments); i++ {
-		name, value, joined := strings.Cut(arguments[i], "=")
+	command, arguments := verb(arguments)
+	bundle, process := ".", ""
+	for i, argument := range arguments {
+		name, value, joined := strings.Cut(argument, "=")
 		if !joined && i+1 < len(arguments) {
 			value = arguments[i+1]
 		}
 		switch name {
-		case "create", "run", "exec":
-			if command == "" {
-				command = name
-			}
 		case "--bundle", "-b":
 			bundle = value
 		case "--process", "-p":
@@ -86,6 +83,21 @@ func lessen(arguments []string, bounding uint64) error {
 		return rewrite(process, func(spec map[string]any) { modest(spec, bounding) })
 	}
 	return nil
+}
+
+// verb finds what runc is asked to do, behind its own options, some of which have a value; and the words after it.
+func verb(arguments []string) (string, []string) {
+	for i := 0; i < len(arguments); i++ {
+		switch arguments[i] {
+		case "--log", "--log-format", "--root", "--criu", "--rootless":
+			i++
+		default:
+			if !strings.HasPrefix(arguments[i], "-") {
+				return arguments[i], arguments[i+1:]
+			}
+		}
+	}
+	return "", nil
 }
 
 func rewrite(path string, change func(map[string]any)) error {

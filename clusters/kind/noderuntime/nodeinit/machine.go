@@ -4,11 +4,17 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 )
 
-const cgroupRoot = "/sys/fs/cgroup"
+const (
+	cgroupRoot = "/sys/fs/cgroup"
+	// All pods together are one group, and every thread of the runtime and the kubelet counts as much as a group has
+	// by itself: on a busy node the pods would get next to nothing.
+	podsWeight = 16
+)
 
 // What the kubelet wants the kernel to be set to. These settings are the whole machine's: instead of changing
 // them, each is covered, in this container alone, by a file that already says what is wanted.
@@ -87,6 +93,9 @@ func cgroups() (int, error) {
 				}
 			}
 		}
+		if err := weigh(filepath.Join(group, "cpu.shares"), 1024*podsWeight); err != nil {
+			return 1, err
+		}
 	}
 	return 1, nil
 }
@@ -109,5 +118,16 @@ func unified() error {
 			say("controller %s stays here: %v", controller, err)
 		}
 	}
-	return os.MkdirAll(cgroupRoot+"/kubelet", 0o755)
+	if err := os.MkdirAll(cgroupRoot+"/kubelet", 0o755); err != nil {
+		return err
+	}
+	return weigh(cgroupRoot+"/kubelet/cpu.weight", 100*podsWeight)
+}
+
+// weigh sets a group's part of the processors, where that hierarchy knows one.
+func weigh(file string, weight int) error {
+	if !exists(file) {
+		return nil
+	}
+	return os.WriteFile(file, []byte(strconv.Itoa(weight)), 0o644)
 }
