@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from meshproof.cli import main
+from meshproof.cli.exits import Exit
 from meshproof.clusters import fleetfile
 from meshproof.clusters.embedded import provider as embedded
 from meshproof.clusters.fleet import EnvironmentUnfit, Fleet, FleetSpec, FleetStatus, Progress
@@ -211,3 +212,18 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 def test_the_command_exists_as_a_module() -> None:
     """`python -m meshproof` is the same command."""
     assert meshproof("--version").stdout.startswith("meshproof ")
+
+
+def test_only_kind_fleets_come_up_in_phases(provider: FakeProvider, capsys: pytest.CaptureFixture[str]) -> None:
+    """--until and --from are refused where there are no phases, and nothing is brought up."""
+    assert main(["up", "two", "--until", "network"]) == Exit.USAGE
+    assert "--until and --from are for kind fleets" in capsys.readouterr().err
+    assert provider.asked == []
+
+
+def test_the_doctor_asks_what_the_fleets_provider_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    """A kind fleet wants an Engine, cgroups and inotify; an embedded one does not."""
+    assert main(["doctor", "kind-two"]) in (Exit.OK, Exit.UNFIT)
+    told = capsys.readouterr().out
+    for check in ("Docker Engine", "capabilities", "cgroups", "inotify max_user_instances", "memory", "disk"):
+        assert check in told

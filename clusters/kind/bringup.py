@@ -93,7 +93,7 @@ class Bringup:
                 [
                     *(str(built.kind), "create", "cluster", f"--name={plan.cluster_name(self._spec, cluster)}"),
                     *(f"--image={node_image}", f"--config={config}", f"--kubeconfig={own / 'kubeconfig'}"),
-                    *("--retain", "--wait=0s", "--verbosity=1"),
+                    *("--retain", "--wait=0s"),
                 ],
                 seconds_max=deadline - time.monotonic(),
                 environment=environment,

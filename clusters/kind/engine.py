@@ -35,7 +35,7 @@ ANSWER_SECONDS_MAX = 20.0
 START_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 30.0
 POLL_SECONDS = 0.1
-FLEET_WEIGHT = 16
+FLEET_WEIGHT = 4
 _INSIDE = 'mount -t tmpfs -o mode=755 tmpfs /run && exec "$@"'
 
 

@@ -1,10 +1,11 @@
-"""Look, and say what a run would miss: on this machine for an embedded fleet, in the clusters for one that somebody
-else made (identity, versions, permissions, what admission makes of a namespace of ours, nodes, mesh, policies). Makes
-nothing, installs nothing, writes to no cluster (what a namespace would become is asked as a dry run).
+"""Look, and say what a run would miss: on this machine for an embedded or a kind fleet, in the clusters for one that
+somebody else made (identity, versions, permissions, what admission makes of a namespace of ours, nodes, mesh,
+policies). Makes nothing, installs nothing, writes to no cluster (what a namespace would become is asked as a dry run).
 
 exit codes: 0 when a fleet could come up or be used, 10 when not
 examples:
   meshproof doctor three
+  meshproof doctor kind-two
   meshproof doctor --context east --context west      clusters somebody else made, by their kubeconfig contexts
   meshproof doctor fleet.yaml -o json"""
 

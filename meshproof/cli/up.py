@@ -41,6 +41,9 @@ def execute(options: argparse.Namespace) -> int:
         fleet = _in_phases(spec, options.begin, options.until)
     else:
         fleet = provider_of(spec).up(spec, tell)
+    if options.until and provider_of(spec).find(spec) is None:
+        print(f"# fleet {spec.name} is not whole; go on with: meshproof up {options.fleet} --from PHASE")
+        return 0
     _explain(fleet)
     return 0
 

@@ -13,7 +13,7 @@ const (
 	cgroupRoot = "/sys/fs/cgroup"
 	// All pods together are one group, and every thread of the runtime and the kubelet counts as much as a group has
 	// by itself: on a busy node the pods would get next to nothing.
-	podsWeight = 16
+	podsWeight = 4
 )
 
 // What the kubelet wants the kernel to be set to. These settings are the whole machine's: instead of changing
