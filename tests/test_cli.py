@@ -15,6 +15,7 @@ from meshproof.cli.exits import Exit
 from meshproof.clusters import fleetfile
 from meshproof.clusters.embedded import provider as embedded
 from meshproof.clusters.fleet import EnvironmentUnfit, Fleet, FleetSpec, FleetStatus, Progress
+from meshproof.clusters.kind.images import TRAFFIC
 from tests.fake_provider import FakeProvider
 
 COMMANDS = (
@@ -227,3 +228,10 @@ def test_the_doctor_asks_what_the_fleets_provider_needs(capsys: pytest.CaptureFi
     told = capsys.readouterr().out
     for check in ("Docker Engine", "capabilities", "cgroups", "inotify max_user_instances", "memory", "disk"):
         assert check in told
+
+
+def test_a_plan_names_the_image_that_the_fleet_brings(capsys: pytest.CaptureFixture[str]) -> None:
+    """Pods of a kind fleet run an image made here, unless another one is asked for."""
+    for more, image in (([], TRAFFIC), (["--image", "mine"], "mine")):
+        assert main(["plan", "--fleet", "kind-two", "-o", "json", *more]) == 0
+        assert json.loads(capsys.readouterr().out)["images"] == [image]

@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from meshproof.cli import main
-from tests.wrong_fleet_files import GOOD
+from meshproof.clusters.fleetfile import FLEETS
 
+KIND = (FLEETS / "kind-two.yaml").read_text(encoding="utf-8")
 WHERE = [
     "--node=east=10.101.0.101",
     "--api=east=10.101.0.1:6443",
@@ -57,8 +58,8 @@ def test_a_fleet_that_cannot_be_brought_up_yet_can_be_printed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Printing reads provider, mesh and profile that are planned; `up` goes on refusing them."""
-    text = GOOD.replace("provider: embedded", "provider: kind").replace("mesh: reference", "mesh: cilium")
-    (tmp_path / "mine.yaml").write_text(text.replace("profile: cilium", "profile: aks-fleet"))
+    text = KIND.replace("mesh: reference", "mesh: cilium").replace("profile: cilium", "profile: aks-fleet")
+    (tmp_path / "mine.yaml").write_text(text)
     assert main(["values", "mine.yaml", *WHERE, "--cluster", "east"]) == 0
     assert yaml.safe_load(capsys.readouterr().out)["clustermesh"]["defaultGlobalNamespace"] is False
     assert main(["up", "mine.yaml"]) == 10

@@ -106,6 +106,11 @@ clusters:
             "provider: existing\nserviceCIDR: 10.0.0.0/16",
             "3: serviceCIDR of existing clusters is found out; leave it out",
         ),
+        (
+            "provider: existing",
+            "provider: existing\nnodeCIDR: 10.0.0.0/16",
+            "3: nodeCIDR of existing clusters is found out; leave it out",
+        ),
         ("provider: existing", "provider: existing\nmesh: none", "3: mesh none is not built yet"),
         ("name: west,", "name: east,", "5: clusters[1].name east is already the name of clusters[0]"),
         (", context: west", "", "5: clusters[1] (west) has no context; add it"),

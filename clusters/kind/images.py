@@ -55,7 +55,7 @@ MULTICALL = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etc
 LOAD_SECONDS_MAX = 300.0
 _NODEFILES = Path(__file__).parent / "nodefiles"
 _PACKAGE = Path(__file__).parents[2]
-_MESH_NEEDS = ("__init__.py", "fleet.py", "rest.py")
+_MESH_NEEDS = ("__init__.py", "fleet.py", "rest.py", "meshes/__init__.py")
 _FORMAT = 1
 """Raised when the way layers are made changes without any of their ingredients changing."""
 
@@ -200,7 +200,8 @@ def _mesh_files() -> dict[str, Path]:
     import urllib3
 
     clusters = _PACKAGE / "clusters"
-    own = [_PACKAGE / "__init__.py", *(clusters / name for name in _MESH_NEEDS), *(clusters / "meshes").rglob("*.py")]
+    own = [_PACKAGE / "__init__.py", *(clusters / name for name in _MESH_NEEDS)]
+    own += (clusters / "meshes" / "reference").rglob("*.py")
     library = Path(urllib3.__file__).parent
     files = {f"meshproof/{file.relative_to(_PACKAGE)}": file for file in own}
     files |= {f"urllib3/{file.relative_to(library)}": file for file in library.rglob("*.py")}

@@ -67,7 +67,7 @@ class KindProvider:
     def find(self, spec: FleetSpec) -> Fleet | None:
         """The running, ready fleet brought up from a file that says the same as `spec`."""
         directory = fleet_directory(spec.name)
-        if self.status(spec.name).phase != "ready" or _spec_of(directory) != replace(spec, source=Path()):
+        if self.status(spec.name).phase != "ready" or _spec_of(directory) != _plain(spec):
             return None
         return _fleet(spec, directory)
 
@@ -97,7 +97,7 @@ class KindProvider:
             stop_unused(progress)
 
     def _refuse_another(self, spec: FleetSpec, directory: Path) -> None:
-        same = _spec_of(directory) in (None, replace(spec, source=Path()))
+        same = _spec_of(directory) in (None, _plain(spec))
         if not same and self.status(spec.name).phase in ("starting", "ready"):
             raise EnvironmentUnfit(f"{spec.source}: {REFUSED.format(name=spec.name)}")
 
@@ -170,8 +170,13 @@ def _fleet(spec: FleetSpec, directory: Path) -> Fleet:
 
 def _spec_of(directory: Path) -> FleetSpec | None:
     with contextlib.suppress(EnvironmentUnfit):
-        return replace(fleetfile.load(directory / "fleet.yaml"), source=Path())
+        return _plain(fleetfile.load(directory / "fleet.yaml"))
     return None
+
+
+def _plain(spec: FleetSpec) -> FleetSpec:
+    """What a fleet file says, wherever it lies and whatever the one who runs it allows."""
+    return replace(spec, source=Path(), disruption=False)
 
 
 def _lock_file() -> Path:

@@ -42,7 +42,7 @@ def execute(options: argparse.Namespace) -> int:
 
     spec, lacks = _known(target(options))
     made = plan(spec, lacks, BUILT, at_once=max(1, options.at_once))
-    image = options.image or IMAGE
+    image = options.image or _brought(spec) or IMAGE
     lines = needed(spec.mesh, disruption=spec.disruption and not spec.managed) if spec.lent else ()
     names = [cluster.name for cluster in spec.clusters]
     if options.output == "json":
@@ -76,6 +76,15 @@ def _known(spec: FleetSpec) -> tuple[FleetSpec, Mapping[Feature, str]]:
 
     fleet = found(spec)
     return fleet.spec, mesh_of(fleet).lacks()
+
+
+def _brought(spec: FleetSpec) -> str:
+    """The image that a fleet of this provider brings for pods; empty where it brings none."""
+    if spec.provider != "kind":
+        return ""
+    from meshproof.clusters.kind.images import TRAFFIC
+
+    return TRAFFIC
 
 
 def _tell(spec: FleetSpec, made: Plan, image: str) -> None:
