@@ -14,7 +14,7 @@ from meshproof.clusters.embedded import binaries, golang
 from meshproof.clusters.kind import gobuild
 from meshproof.clusters.places import cache_directory
 
-pytestmark = [pytest.mark.fleet, pytest.mark.slow]
+pytestmark = [pytest.mark.fleet, pytest.mark.kind, pytest.mark.slow]
 
 LACKING = ("setpriv", "--bounding-set", "-sys_resource", "--inh-caps", "-sys_resource")
 PROCESS = {
