@@ -239,7 +239,7 @@ def _spec_of(directory: Path) -> FleetSpec | None:
 
 
 def _without_source(spec: FleetSpec) -> FleetSpec:
-    return replace(spec, source=Path())
+    return replace(spec, source=Path(), disruption=False)  # neither makes it another fleet
 
 
 def _clear(directory: Path) -> None:
