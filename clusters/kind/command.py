@@ -17,7 +17,6 @@ class CommandFailed(Exception):
     def __init__(self, line: str, reason: str, output: str) -> None:
         quoted = "\n".join(output.splitlines()[-QUOTED_LINES:])
         super().__init__(f"a command {reason}" + (f":\n{quoted}" if quoted else "") + f"\nby hand: {line}")
-        self.output = output
 
 
 def by_hand(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> str:

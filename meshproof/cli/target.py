@@ -58,19 +58,6 @@ def target(options: argparse.Namespace) -> FleetSpec:
     return replace(spec, disruption=getattr(options, "allow_disruption", False))
 
 
-def lent_target(options: argparse.Namespace) -> FleetSpec:
-    """The same, of clusters somebody else made only. Raises Refused for a fleet that we make ourselves."""
-    from meshproof.cli.exits import Refused
-
-    spec = target(options)
-    if not spec.lent:
-        raise Refused(
-            f"fleet {spec.name} is one that meshproof makes itself ({spec.provider}); this verb is for clusters that "
-            "somebody else made: --context A --context B, or a fleet file with provider: existing"
-        )
-    return spec
-
-
 def words(options: argparse.Namespace) -> list[str]:
     """What a person typed to say which fleet."""
     if not options.context:
