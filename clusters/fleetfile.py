@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ def resolve(name_or_path: str) -> Path:
         return FLEETS / f"{name_or_path}.yaml"
     path = Path(name_or_path)
     looks_like_path = path.suffix in {".yaml", ".yml"} or path.name != name_or_path
-    if looks_like_path or path.exists():
+    if looks_like_path or os.path.exists(name_or_path):  # a name that no file system takes is just not there
         return path
     raise EnvironmentUnfit(
         f"there is no fleet {name_or_path!r}: give a fleet file, or one of the built-in fleets {', '.join(built_in())}"

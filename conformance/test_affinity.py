@@ -6,7 +6,7 @@ the answers of before would pass for the answers of after.
 
 from __future__ import annotations
 
-from meshproof.clusters.fleet import Cluster, Feature
+from meshproof.clusters.fleet import Cluster, Dialect, Feature
 from meshproof.fixtures.borrowed import Pair
 from meshproof.fixtures.echo import ABSENT, Backends, Echo, answered_by, reached
 from meshproof.fixtures.history import CONTROL
@@ -15,6 +15,7 @@ from meshproof.fixtures.requirements import requirement
 from meshproof.fixtures.shop import Shop
 from meshproof.fixtures.statistics import probes_needed
 from meshproof.fixtures.steady import under_load
+from meshproof.fixtures.together import Question, side_by_side
 from meshproof.fixtures.waits import IN_A_ROW, PATIENCE, consistently, eventually
 
 SLOW_SECONDS = 0.6
@@ -23,25 +24,23 @@ NEEDS = {Feature.GLOBAL_SERVICES, Feature.AFFINITY}
 
 
 @requirement("LB-04", needs=NEEDS, mutates=True)
-def test_local_affinity_holds_while_a_local_backend_lives(pair: Pair, echo: Echo, shop: Shop) -> None:
+def test_local_affinity_holds_while_a_local_backend_lives(pair: Pair, shop: Shop) -> None:
     """With affinity local every answer is local until the last local backend goes or is not ready, and then again."""
     near, far = pair
     bounds = pair.bounds
+    echoes = _used_by_both(pair, shop)
+    echo = echoes[pair.dialects[0]]
     request, enough = echo.requests(near), probes_needed(echo.share(far))
-    eventually(
-        request,
-        reached(),
-        including=(reached(near), reached(far)),
-        within=PATIENCE * bounds.service_seconds_max,
-        in_a_row=enough,
-        name="both clusters answer before",
-        role=CONTROL,
-    )
 
     local, at_home = "all answers are local", reached(near)
-    preferred = echo.annotate(near, affinity="local")
-    eventually(request, at_home, since=preferred.at, within=bounds.service_seconds_max, in_a_row=enough, name=local)
-    consistently(request, at_home, during=bounds.watch_seconds, in_a_row=enough, name=local)
+    preferred = [each.annotate(near, affinity="local") for each in echoes.values()][-1]
+    side_by_side(
+        *(Question(each.from_all_clients(near), at_home, local + pair.tag(d), enough) for d, each in echoes.items()),
+        since=preferred.at,
+        within=bounds.service_seconds_max,
+    )
+    everybody = echo.from_all_clients(near)
+    consistently(everybody, at_home, during=bounds.watch_seconds, in_a_row=enough, name=local)
 
     within = bounds.endpoint_seconds_max
     gone = echo.select(near, Backends.NONE)
@@ -55,25 +54,23 @@ def test_local_affinity_holds_while_a_local_backend_lives(pair: Pair, echo: Echo
 
 
 @requirement("LB-05", needs=NEEDS, mutates=True)
-def test_remote_affinity_holds_while_a_remote_backend_lives(pair: Pair, echo: Echo) -> None:
+def test_remote_affinity_holds_while_a_remote_backend_lives(pair: Pair, shop: Shop) -> None:
     """With affinity remote every answer is remote until the last remote backend goes, and again when one is back."""
     near, far = pair
     bounds = pair.bounds
+    echoes = _used_by_both(pair, shop)
+    echo = echoes[pair.dialects[0]]
     request, enough = echo.requests(near), probes_needed(echo.share(near))
-    eventually(
-        request,
-        reached(),
-        including=(reached(near), reached(far)),
-        within=PATIENCE * bounds.service_seconds_max,
-        in_a_row=enough,
-        name="both clusters answer before",
-        role=CONTROL,
-    )
 
     remote, away = "all answers are remote", reached(far)
-    preferred = echo.annotate(near, affinity="remote")
-    eventually(request, away, since=preferred.at, within=bounds.service_seconds_max, in_a_row=enough, name=remote)
-    consistently(request, away, during=bounds.watch_seconds, in_a_row=enough, name=remote)
+    preferred = [each.annotate(near, affinity="remote") for each in echoes.values()][-1]
+    side_by_side(
+        *(Question(each.from_all_clients(near), away, remote + pair.tag(d), enough) for d, each in echoes.items()),
+        since=preferred.at,
+        within=bounds.service_seconds_max,
+    )
+    everybody = echo.from_all_clients(near)
+    consistently(everybody, away, during=bounds.watch_seconds, in_a_row=enough, name=remote)
 
     within = bounds.endpoint_seconds_max
     gone = echo.select(far, Backends.NONE)
@@ -223,6 +220,28 @@ def _falls_over_to(far: Cluster, echo: Echo, pair: Pair) -> None:
     failover = "the far cluster answers when no local backend is ready"
     within = bounds.endpoint_seconds_max
     eventually(request, reached(far), since=tired.at, within=within, in_a_row=IN_A_ROW, name=failover)
+
+
+def _used_by_both(pair: Pair, shop: Shop) -> dict[Dialect, Echo]:
+    """A Service in each dialect, that the near cluster is answered by both clusters for."""
+    near, far = pair
+    echoes = {d: shop.echo(pair.tag(d), dialect=d) for d in pair.dialects}
+    before, both = "both clusters answer before", (reached(near), reached(far))
+    side_by_side(
+        *(
+            Question(
+                each.requests(near),
+                reached(),
+                before + pair.tag(d),
+                probes_needed(min(each.share(near), each.share(far))),
+                including=both,
+                role=CONTROL,
+            )
+            for d, each in echoes.items()
+        ),
+        within=PATIENCE * pair.bounds.service_seconds_max,
+    )
+    return echoes
 
 
 def _prefer_local(pair: Pair, echo: Echo) -> None:

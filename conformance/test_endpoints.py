@@ -126,8 +126,8 @@ def test_a_pod_that_is_not_ready_is_left_alone(pair: Pair, shop: Shop) -> None:
     off = echo.ready(far, False, pods=1)
 
     name = "the not-ready pod gets no new connections"
-    others, within = answered_without([tired]), bounds.endpoint_seconds_max
-    eventually(request, others, since=off.at, within=within, in_a_row=enough, name=name)
-    consistently(request, others, during=bounds.watch_seconds, in_a_row=enough, name=name)
+    everybody, others, within = echo.from_all_clients(near), answered_without([tired]), bounds.endpoint_seconds_max
+    eventually(everybody, others, since=off.at, within=within, in_a_row=enough, name=name)
+    consistently(everybody, others, during=bounds.watch_seconds, in_a_row=enough, name=name)
     lives = "the not-ready pod answers by its address"
     eventually(echo.direct(near, far), reached(far), within=PATIENCE * within, in_a_row=3, name=lives, role=CONTROL)

@@ -36,22 +36,36 @@ def test_the_flow_chart_says_who_is_used(pair: Pair, flowchart: FlowChart) -> No
 
 
 @requirement("DISC-04", needs={Feature.GLOBAL_SERVICES, Feature.SHARED}, mutates=True)
-def test_unshared_backends_are_left_to_their_owner(pair: Pair, echo: Echo) -> None:
+def test_unshared_backends_are_left_to_their_owner(pair: Pair, shop: Shop) -> None:
     """When the far cluster stops sharing, the near one leaves its backends alone, and it still uses both itself."""
     near, far = pair
     bounds = pair.bounds
-    within, request = bounds.service_seconds_max, echo.requests(near)
+    within = bounds.service_seconds_max
+    echoes = {d: shop.echo(pair.tag(d), dialect=d) for d in pair.dialects}
+    echo = echoes[pair.dialects[0]]
     enough = probes_needed(echo.share(far))
     before = "the far cluster answers before"
-    eventually(
-        request, reached(), including=reached(far), within=PATIENCE * within, in_a_row=enough, name=before, role=CONTROL
+    side_by_side(
+        *(
+            Question(each.requests(near), reached(), before + pair.tag(d), enough, including=reached(far), role=CONTROL)
+            for d, each in echoes.items()
+        ),
+        within=PATIENCE * within,
     )
 
-    unshared = echo.annotate(far, shared=False)
+    unshared = [each.annotate(far, shared=False) for each in echoes.values()][-1]
 
     gone = "the peer stops using the unshared backends"
-    eventually(request, reached_outside(far), since=unshared.at, within=within, in_a_row=enough, name=gone)
-    consistently(request, reached_outside(far), during=bounds.watch_seconds, in_a_row=enough, name=gone)
+    side_by_side(
+        *(
+            Question(each.from_all_clients(near), reached_outside(far), gone + pair.tag(d), enough)
+            for d, each in echoes.items()
+        ),
+        since=unshared.at,
+        within=within,
+    )
+    everybody = echo.from_all_clients(near)
+    consistently(everybody, reached_outside(far), during=bounds.watch_seconds, in_a_row=enough, name=gone)
     eventually(
         echo.requests(far),
         reached(),
@@ -111,12 +125,13 @@ def test_a_changed_mark_counts_on_both_sides(pair: Pair, echo: Echo) -> None:
 
     at_near, at_far = "the change takes effect in the near cluster", "the change takes effect in the far cluster"
     side_by_side(
-        Question(echo.requests(near), reached(near), at_near, enough),
-        Question(echo.requests(far), reached(far), at_far, enough),
+        Question(echo.from_all_clients(near), reached(near), at_near, enough),
+        Question(echo.from_all_clients(far), reached(far), at_far, enough),
         since=local.at,
         within=within,
     )
-    consistently(echo.requests(far), reached(far), during=pair.bounds.watch_seconds, in_a_row=enough, name=at_far)
+    everybody = echo.from_all_clients(far)
+    consistently(everybody, reached(far), during=pair.bounds.watch_seconds, in_a_row=enough, name=at_far)
 
     again = echo.annotate(near, is_global=True)
 

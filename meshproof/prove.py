@@ -26,7 +26,8 @@ from meshproof.clusters.meshes.reference.defects import Defect, UnknownDefect, e
 from meshproof.clusters.meshes.reference.mesh import ReferenceMesh
 from meshproof.clusters.providers import provider_of
 from meshproof.fixtures import checkers, history, results
-from meshproof.fixtures.rundir import stamp
+from meshproof.fixtures.fleetlock import mesh_alone
+from meshproof.fixtures.rundir import refuse_unwritable, stamp
 from meshproof.fixtures.support import reason_for
 from meshproof.fixtures.verdicts import Verdict
 from meshproof.rotation import rotated
@@ -87,6 +88,7 @@ def prove(
             raise EnvironmentUnfit(
                 f"{spec.source}: prove breaks the mesh on purpose; these clusters are somebody else's"
             )
+    refuse_unwritable(runs)
     folder = runs / f"{stamp(datetime.now(UTC))}-prove"
     folder.mkdir(mode=0o700, parents=True)
     work, left = shared_out(specs, chosen)
@@ -132,7 +134,8 @@ def _prove_on(spec: FleetSpec, chosen: Sequence[Defect], seed: int, folder: Path
         near, far = random.Random(seed).choice([(near.name, far.name) for near, far in fleet.pairs()])
         folder.mkdir(mode=0o700, parents=True)
         progress(f"{len(chosen)} defects on {spec.name}, {near}→{far}, seed {seed}")
-        return _try_all(fleet, chosen, Runner(spec, folder, seed, f"[{near}-{far}]", progress), progress)
+        with mesh_alone(fleet, progress):
+            return _try_all(fleet, chosen, Runner(spec, folder, seed, f"[{near}-{far}]", progress), progress)
     finally:
         if not lent:
             with undisturbed():
@@ -160,8 +163,7 @@ class Runner:
         command += ["--fleet", str(self.spec.source), "--seed", str(self.seed), "--runs-dir", str(folder)]
         command += ["--leave-going"]  # the next phase has namespaces of its own, and the fleet goes at the end
         command += ["-k", " or ".join(cases), "--rerun-command", typed(["--fleet", named_by(self.spec)], active)]
-        if active:
-            command += ["--expect-defects", ",".join(active)]
+        command += ["--expect-defects", ",".join(active)]
         with open(self.folder / f"{name}.log", "w") as log:
             try:
                 subprocess.run(command, stdout=log, stderr=log, timeout=PHASE_SECONDS_MAX, check=False)
@@ -200,7 +202,7 @@ def _try_all(fleet: Fleet, chosen: Sequence[Defect], runner: Runner, progress: P
     trials: list[Trial] = []
     for first in range(0, len(chosen), DEFECTS_BETWEEN_GREENS):
         batch = chosen[first : first + DEFECTS_BETWEEN_GREENS]
-        during = [_with_defect(mesh, fleet, runner, first + n, defect) for n, defect in enumerate(batch, start=1)]
+        during = _with_each(mesh, fleet, runner, first, batch)
         again = f"{first + len(batch)}-healthy-again"
         after = runner.run(again, sorted({defect.requirement for defect in batch}), [])
         for defect, phase in zip(batch, during, strict=True):
@@ -211,10 +213,15 @@ def _try_all(fleet: Fleet, chosen: Sequence[Defect], runner: Runner, progress: P
     return trials
 
 
-def _with_defect(mesh: ReferenceMesh, fleet: Fleet, runner: Runner, number: int, defect: Defect) -> Phase:
+def _with_each(mesh: ReferenceMesh, fleet: Fleet, runner: Runner, done: int, batch: Sequence[Defect]) -> list[Phase]:
+    """What was found with each of these defects on, and no other: one is switched off as the next comes on."""
     try:
-        mesh.set_defects(fleet, [defect.name], TOGGLE_SECONDS_MAX)
-        return runner.run(f"{number}-{defect.name}", [defect.requirement, *defect.stays_green], [defect.name])
+        phases = []
+        for number, defect in enumerate(batch, start=done + 1):
+            mesh.set_defects(fleet, [defect.name], TOGGLE_SECONDS_MAX)
+            asked = [defect.requirement, *defect.stays_green]
+            phases.append(runner.run(f"{number}-{defect.name}", asked, [defect.name]))
+        return phases
     finally:
         mesh.set_defects(fleet, [], TOGGLE_SECONDS_MAX)
 

@@ -11,13 +11,16 @@ class FakeProvider:
     """Remembers what was asked of it; `phase` is what there is."""
 
     phase = "absent"
+    fleets = Path("/state/fleets")
     asked: list[str]
 
     def up(self, spec: FleetSpec, progress: Progress) -> Fleet:
         self.asked.append("up")
         progress("progress of up")
         clusters = tuple(Cluster(one, one.name, Path("/f") / one.name) for one in spec.clusters)
-        return Fleet(spec, clusters, Path("/state/fleets") / spec.name)
+        if self.fleets.is_dir():
+            (self.fleets / spec.name).mkdir(exist_ok=True)
+        return Fleet(spec, clusters, self.fleets / spec.name)
 
     def find(self, spec: FleetSpec) -> Fleet | None:
         return None

@@ -16,6 +16,10 @@ from tests.paper_fleet import HTTP, UDP, Paper, Stand, pods, service, world
 GLOBAL, SHARED, AFFINITY = (f"service.cilium.io/{word}" for word in ("global", "shared", "affinity"))
 ON = {GLOBAL: "true"}
 LEGACY = {"io.cilium/global-service": "true"}
+UNSHARED, LOCAL, REMOTE = (
+    {**LEGACY, f"io.cilium/{word}": said}
+    for word, said in (("shared-service", "false"), ("service-affinity", "local"), ("service-affinity", "remote"))
+)
 EXPORTED = {"fleet.azure.com/exported": "true"}
 NEAR, FAR = pods("east", True, True), pods("west", True, True)
 Case = Callable[[Paper], Any]
@@ -63,9 +67,13 @@ def disc_03(paper: Paper) -> Any:
 
 
 def disc_04(paper: Paper) -> Any:
-    known(paper).again(both((service("own"), NEAR), (service("own"), FAR)))
-    paper.again(both((service("own"), NEAR), (service("own", notes(shared="false")), FAR)))
-    return paper.uses("east", "own"), paper.uses("west", "own")
+    """Said in each dialect."""
+    known(paper)
+    own, old = (service("own"), NEAR), (service("old", LEGACY), NEAR)
+    for far, far_old in ((ON, LEGACY), (notes(shared="false"), UNSHARED)):
+        theirs = world((service("own", far), FAR), (service("old", far_old), FAR))
+        paper.again({"east": world(own, old), "west": theirs})
+    return paper.uses("east", "own"), paper.uses("east", "old"), paper.uses("west", "own")
 
 
 def disc_05(paper: Paper) -> Any:
@@ -214,12 +222,13 @@ def lb_03(paper: Paper) -> Any:
 
 
 def lb_04(paper: Paper) -> Any:
-    """Local while there is one, and then the others."""
+    """Local while there is one, in each dialect, and then the others."""
     far, looks = (service("own"), FAR), []
     for local in (NEAR[:1], pods("east", False)):
         paper.again(both((service("own", notes(affinity="local")), local), far), 3)
         looks.append(paper.uses("east", "own"))
-    return looks
+    old = paper.again(both((service("own", LOCAL), NEAR), (service("own", LEGACY), FAR)), 3).uses("east", "own")
+    return looks, old
 
 
 def lb_05(paper: Paper) -> Any:
@@ -227,7 +236,8 @@ def lb_05(paper: Paper) -> Any:
     for remote in (FAR, ()):
         paper.again(both((service("own", notes(affinity="remote")), NEAR), (service("own"), remote)), 3)
         looks.append(paper.uses("east", "own"))
-    return looks
+    old = paper.again(both((service("own", REMOTE), NEAR), (service("own", LEGACY), FAR)), 3).uses("east", "own")
+    return looks, old
 
 
 def lb_06(paper: Paper) -> Any:
@@ -244,11 +254,11 @@ def lb_07(paper: Paper) -> Any:
 
 
 def lb_08(paper: Paper) -> Any:
-    """East prefers its own, and then the other; what does west do?"""
+    """East prefers its own, and then the other; what does west do? That east does is the case's control."""
     looks = []
     for said in ("local", "remote"):
         paper.again(both((service("own", notes(affinity=said)), NEAR), (service("own"), FAR)))
-        looks.append(paper.uses("west", "own"))
+        looks.append((paper.uses("west", "own"), paper.uses("east", "own")))
     return looks
 
 

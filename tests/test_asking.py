@@ -78,6 +78,15 @@ def test_a_batch_in_time_is_asked_alone(recorder: Recorder) -> None:
     assert len(slow.begun) == 3
 
 
+def test_several_ask_no_more_than_one_would(recorder: Recorder) -> None:
+    """Where the senders divide a batch, it has as many questions as from one, or so few more that all ask alike."""
+    slow = Slow(0.0)
+    one = prober(recorder, slow)
+    both = replace(one, sends=one.sends * 2, divided=True)
+    assert len(both.batch(7)) == 8
+    assert slow.planned == 8
+
+
 def test_what_was_asked_before_an_act_is_thrown_away(recorder: Recorder) -> None:
     """After the case has acted, its next batch was begun after that."""
     slow = Slow(1.0)

@@ -61,6 +61,13 @@ def test_help_teaches_and_lists_only_what_exists(capsys: pytest.CaptureFixture[s
         assert f"\n    {later} " not in text
 
 
+def test_a_closed_stdout_is_no_fault() -> None:
+    """A caller that closes it wants the exit code alone."""
+    words = ["sh", "-c", 'exec "$0" -m meshproof list >&-', sys.executable]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_help_imports_nothing_heavy() -> None:
     """--help answers at once because only the standard library and our own small modules are imported."""
     heavy = "yaml jsonschema kubernetes pytest pyroute2 cryptography rich urllib3 meshproof.clusters.fleetfile"

@@ -104,8 +104,10 @@ def test_a_defect_is_on_for_the_run_only(
     commands: list[list[str]],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
     """--defect switches a defect on before the cases and off after them, and the rerun command says so."""
+    provider.fleets = tmp_path
     switched: list[list[str]] = []
     monkeypatch.setattr(ReferenceMesh, "set_defects", lambda mesh, fleet, names, seconds: switched.append(list(names)))
     assert main(["run", "--fleet", "two", "--defect", "shared_ignored"]) == 1
@@ -119,6 +121,17 @@ def test_a_defect_is_on_for_the_run_only(
     assert provider.asked == ["up", "down two"]
 
 
+@pytest.mark.parametrize("verb", ["run", "prove"])
+def test_results_that_cannot_be_kept_bring_no_fleet_up(
+    provider: FakeProvider, commands: list[list[str]], capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    """A directory that cannot be made is told of before anything takes its time."""
+    assert main([verb, "--fleet", "two", "--runs-dir", "/proc/none"]) == 10
+    assert "results cannot be kept in /proc/none: [Errno 2]" in capsys.readouterr().err
+    assert provider.asked == []
+    assert commands == []
+
+
 @pytest.mark.parametrize(
     ("expression", "code", "says"),
     [
@@ -126,6 +139,7 @@ def test_a_defect_is_on_for_the_run_only(
         ("disc-01 or not DISC-99", 4, "there is no requirement DISC-99"),
         ("DISC-04[east-wset]", 4, "fleet two has no pair east-wset, did you mean east-west?"),
         ("DISC-04[a-b]", 4, "fleet two has no pair a-b, its pairs are east-west, west-east"),
+        (" ", 4, "-k with nothing after it would choose every case"),
         ("FO-01 or (POL-02)", 5, "nothing would be tested: FO-01 is not built yet, it needs the chaos suite"),
     ],
 )

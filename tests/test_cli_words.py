@@ -120,10 +120,10 @@ def test_describe_tells_all_there_is(capsys: pytest.CaptureFixture[str]) -> None
         "bound service_seconds_max: 10 (",
         "in mesh reference",
         "claim the peer stops using the unshared backends",
-        "defect shared_ignored must fail 'the peer stops using the unshared backends'",
+        "defect legacy_shared_ignored must fail 'the peer stops using the unshared backends (io.cilium)'",
         "claim C10 A service marked global",
         "run meshproof run --fleet two -k DISC-04",
-        "prove meshproof prove --defect shared_ignored",
+        "prove meshproof prove --defect legacy_shared_ignored",
     ):
         assert word in text
 

@@ -13,7 +13,7 @@ import pytest
 from meshproof.clusters.fleet import Cluster, ClusterSpec, Dialect, Fleet, FleetSpec
 from meshproof.fixtures import objects
 from meshproof.fixtures.clock import RunClock
-from meshproof.fixtures.echo import ABSENT, Backends
+from meshproof.fixtures.echo import ABSENT, INTERVAL_SECONDS, Backends
 from meshproof.fixtures.history import CaseHeader, Recorder
 from meshproof.fixtures.objects import WorkloadError
 from meshproof.fixtures.patterns import Pattern
@@ -251,6 +251,8 @@ def test_a_case_asks_from_one_pod_that_its_seed_chooses(shop: Shop) -> None:
     """One client asks, always the same for a case and seed, another one for others; told to, all of them ask."""
     one, other = shop.echo("one"), shop.echo("other")
     assert [len(one.requests(EAST).sends), len(one.requests(EAST, every_client=True).sends)] == [1, 2]
+    shared = one.from_all_clients(EAST)
+    assert (len(shared.sends), shared.divided, shared.interval) == (2, True, 2 * INTERVAL_SECONDS)
     assert one.requests(EAST).sends[0].source.name == one.client(EAST).name == other.client(EAST).name
     chosen = {replace(shop, draw=f"{seed} DISC-04").lent().client(EAST).name for seed in range(20)}
     assert len(chosen) == 2

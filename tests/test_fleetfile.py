@@ -117,6 +117,13 @@ def test_an_unknown_bare_name_lists_the_built_in_fleets() -> None:
         fleetfile.resolve("tow")
 
 
+@pytest.mark.parametrize("name", ["a" * 300, "a\0b"])
+def test_a_name_that_no_file_can_have_is_just_unknown(name: str) -> None:
+    """Too long for a file system, or with a zero in it."""
+    with pytest.raises(EnvironmentUnfit, match="there is no fleet 'a"):
+        fleetfile.resolve(name)
+
+
 def test_a_path_stays_a_path(tmp_path: Path) -> None:
     """What looks like a path, or is a file here, is not taken for a built-in name."""
     assert fleetfile.resolve("two.yaml") == Path("two.yaml")

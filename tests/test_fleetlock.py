@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from meshproof.clusters.fleet import EnvironmentUnfit, Fleet, FleetSpec
 from meshproof.fixtures import fleetlock
-from meshproof.fixtures.fleetlock import FleetBusy, FleetLock
+from meshproof.fixtures.fleetlock import FleetBusy, FleetLock, mesh_alone
 
 
 def lock(path: Path, told: list[str] | None = None) -> FleetLock:
@@ -57,6 +58,19 @@ def test_who_waited_in_vain_waits_once(tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(FleetBusy, match="for 0 s by now"):
             second.together(within=0)
+
+
+def test_no_defect_comes_on_under_a_run(tmp_path: Path) -> None:
+    """Who switches defects waits for the runs that expect a healthy mesh, and they for him."""
+    fleet = Fleet(FleetSpec("two", "embedded", "reference", "reference", (), tmp_path), (), tmp_path)
+    run = FleetLock(tmp_path / fleetlock.MESH, print)
+    run.together()
+    with pytest.raises(EnvironmentUnfit, match="fleet two: others still use the fleet"), mesh_alone(fleet, print, 0):
+        pytest.fail("a run stands on it")
+    run.release()
+    with mesh_alone(fleet, print, 0), pytest.raises(FleetBusy):
+        run.together(within=0)
+    FleetLock(tmp_path / fleetlock.MESH, print).together(within=0)
 
 
 def test_it_ends_with_its_process(tmp_path: Path) -> None:

@@ -175,8 +175,9 @@ def spec() -> FleetSpec:
 
 
 @pytest.fixture
-def provider(monkeypatch: pytest.MonkeyPatch) -> FakeProvider:
+def provider(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeProvider:
     fake = FakeProvider()
+    fake.fleets = tmp_path
     fake.asked = []
     monkeypatch.setattr(module, "provider_of", lambda spec: fake)
     return fake

@@ -121,6 +121,7 @@ def parser() -> Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
+    _have_stdout()
     words = tuple(sys.argv[1:] if argv is None else argv)
     own, after = _split(words)
     try:
@@ -147,6 +148,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _unexpected(error, debug=options.debug)
     except Exception as error:  # noqa: BLE001  # the outermost frame: a sentence, and the traceback kept
         return _unexpected(error, debug=options.debug)
+
+
+def _have_stdout() -> None:
+    """Whoever closed it before calling us is content with the exit code."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - as long as the process
 
 
 def _split(words: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -85,6 +85,7 @@ def arguments(own: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     from meshproof.clusters.fleet import EnvironmentUnfit
+    from meshproof.fixtures.rundir import refuse_unwritable
 
     if options.suite not in (*BUILT, "all"):
         raise EnvironmentUnfit(f"suite {options.suite} is not built yet; there is {', '.join(BUILT)}")
@@ -102,6 +103,7 @@ def execute(options: argparse.Namespace) -> int:
             reference_mesh_of(spec)
     if spec.lent:
         warn_of_tag(options.image)
+    refuse_unwritable(options.runs_dir)
     with _fleet(spec, keep=options.keep) as fleet, _defective(fleet, options.defect):
         before = _runs(options.runs_dir)
         code = _pytest(_command(options, spec))
@@ -126,15 +128,17 @@ def _defective(fleet: Fleet, defects: list[str]) -> Iterator[None]:
         yield
         return
     from meshproof.clusters.meshes.choice import reference_mesh_of
+    from meshproof.fixtures.fleetlock import mesh_alone
 
     mesh = reference_mesh_of(fleet.spec)
-    tell(f"switching on: {', '.join(defects)}")
-    try:
-        mesh.set_defects(fleet, defects, TOGGLE_SECONDS_MAX)
-        yield
-    finally:
-        with undisturbed():
-            mesh.set_defects(fleet, [], TOGGLE_SECONDS_MAX)
+    with mesh_alone(fleet, tell):
+        tell(f"switching on: {', '.join(defects)}")
+        try:
+            mesh.set_defects(fleet, defects, TOGGLE_SECONDS_MAX)
+            yield
+        finally:
+            with undisturbed():
+                mesh.set_defects(fleet, [], TOGGLE_SECONDS_MAX)
 
 
 def _runs(folder: Path) -> frozenset[Path]:

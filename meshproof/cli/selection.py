@@ -19,6 +19,8 @@ _WORDS_BETWEEN = {"and", "or"}
 
 def refuse_pointless(expression: str, spec: FleetSpec) -> None:
     """Raise `Refused` for an id or a pair that does not exist (4), or when all it names is not built (5)."""
+    if not expression.strip():
+        raise Refused("-k with nothing after it would choose every case; leave it out for that")
     for problem in (*_no_ids(expression), *_no_pairs(expression, spec)):
         raise Refused(f"-k {problem}")
     words = [word for word in re.findall(r"[^\s()]+", expression) if word not in _WORDS_BETWEEN]
