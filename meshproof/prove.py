@@ -35,8 +35,8 @@ from meshproof.rotation import rotated
 _GREEN = (Verdict.PASSED, Verdict.OBSERVED)
 TOGGLE_SECONDS_MAX = 30.0
 PHASE_SECONDS_MAX = 600.0
-DEFECTS_BETWEEN_GREENS = 4
-"""One after another, each alone. Whatever one of them left behind is seen when all of their cases run again."""
+DEFECTS_BETWEEN_GREENS = 8
+"""One after another, each alone. What one of them leaves behind is seen at the latest when their cases run again."""
 
 
 @dataclass(frozen=True, slots=True)
