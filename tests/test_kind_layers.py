@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from meshproof.clusters.kind import debian, layers
+from meshproof.clusters.kind import layers
 from meshproof.clusters.kind.layers import Image, Layer
 
 
@@ -92,10 +92,3 @@ def test_both_formats_describe_the_same_images(archive: dict[str, bytes]) -> Non
         ]
         config = blob(manifest["config"]["digest"])
         assert config["rootfs"]["diff_ids"] == [entry["digest"] for entry in manifest["layers"]]
-
-
-def test_a_version_is_read_from_a_packages_file_name() -> None:
-    """Epochs are written with %3a there."""
-    files = [Path("libc6_2.36-9_amd64.deb"), Path("docker_1%3a2.0_amd64.deb")]
-    assert debian.version_of(files, "docker") == "1:2.0"
-    assert debian.version_of(files, "libc") == ""

@@ -79,15 +79,6 @@ def unpack(packages: Sequence[Path], root: Path) -> None:
             )
 
 
-def version_of(packages: Sequence[Path], name: str) -> str:
-    """The version in a package's file name: name_version_architecture.deb."""
-    for package in packages:
-        own, _, rest = package.name.partition("_")
-        if own == name:
-            return rest.rpartition("_")[0].replace("%3a", ":")
-    return ""
-
-
 def complete(root: Path) -> None:
     """What maintainer scripts would have made: a shell, users, the linker's cache, names chosen among alternatives."""
     (root / "usr/bin/sh").unlink(missing_ok=True)

@@ -104,29 +104,6 @@ class ReferenceMesh:
         _wait(fleet, lagging, until, f"settings {wanted} not acknowledged within {within_seconds:g} s by")
         return before
 
-    def ready(self, fleet: Fleet) -> bool:
-        """Whether every component of every cluster is at work and every agent synced with every peer."""
-        return not _each(fleet, lambda cluster: _unready(fleet, cluster))
-
-    def wait_ready(self, fleet: Fleet, within_seconds: float) -> None:
-        """Return when `ready`. Raises MeshNotAsAsked naming who is not, and why."""
-        until = time.monotonic() + within_seconds
-        _wait(fleet, lambda cluster: _unready(fleet, cluster), until, f"not ready within {within_seconds:g} s:")
-
-
-def _unready(fleet: Fleet, cluster: Cluster) -> list[str]:
-    """What keeps this cluster's part of the mesh from being ready, a line each."""
-    peers = {other.name for other in fleet.clusters} - {cluster.name}
-    lacking = []
-    for component, said in _components(cluster).items():
-        where = f"{cluster.name}/{component}"
-        if said.get("error") or not said.get("applied") or said.get("defects") is None:
-            lacking.append(f"{where}: {said.get('error') or 'not at work yet'}")
-        elif component != "exporter":
-            synced = {name for name, peer in said["peers"].items() if peer["connected"] and peer["synced"]}
-            lacking += [f"{where}: {peer} is not synced" for peer in sorted(peers - synced)]
-    return lacking
-
 
 def _wait(fleet: Fleet, lagging: Callable[[Cluster], list[str]], until: float, complaint: str) -> None:
     while lag := _each(fleet, lagging):
