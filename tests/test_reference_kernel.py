@@ -16,6 +16,7 @@ from dataclasses import replace
 import pytest
 
 from meshproof.clusters.embedded import netns
+from meshproof.clusters.meshes.reference import agent
 from meshproof.clusters.meshes.reference.agent import Kernel, refuse_without_limit
 from meshproof.clusters.meshes.reference.conntrack import Allowed, udp_only
 from meshproof.clusters.meshes.reference.merge import Backend, Frontend
@@ -338,6 +339,26 @@ def test_only_what_the_seam_names_is_forgotten(kernel: Callable[..., bool]) -> N
             client.sendall(b"gone")
             with pytest.raises(ConnectionResetError):
                 client.recv(100)
+
+
+def test_flows_that_could_not_be_listed_are_forgotten_the_next_time(
+    kernel: Callable[..., bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change whose flows were not seen to, because the kernel failed, is not taken for done."""
+    asked: list[Allowed] = []
+
+    def fails_once(allowed: Allowed) -> int:
+        asked.append(allowed)
+        if len(asked) == 1:
+            raise OSError("no list today")
+        return 0
+
+    monkeypatch.setattr(agent, "forget", fails_once)
+    with pytest.raises(OSError, match="no list today"):
+        kernel(service(*SERVERS, protocol="UDP"))
+    for _ in range(2):
+        kernel(service(*SERVERS, protocol="UDP"))
+    assert asked == [{(SERVICE, "udp", PORT): {(server, TARGET) for server in SERVERS}}] * 2
 
 
 @contextlib.contextmanager

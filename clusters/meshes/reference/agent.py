@@ -53,6 +53,8 @@ class Kernel:
         self._nft = nft
         self._ruleset: Ruleset | None = None
         self._sure = False
+        self._changed: set[Target] = set()
+        """Ports whose rules have changed and whose flows were not seen to yet."""
         self.adopted = nft.has_table(TABLE)
         """Whether a predecessor's table was found; it works on until the first `apply`."""
 
@@ -68,8 +70,11 @@ class Kernel:
         self._sure = False
         if commands:
             self._nft.run(commands)
-            changed = {at for at in before.keys() | ruleset.chains.keys() if before.get(at) != ruleset.chains.get(at)}
-            self._forget(changed, frontends, forgotten)
+            chains = ruleset.chains
+            self._changed |= {at for at in before.keys() | chains.keys() if before.get(at) != chains.get(at)}
+        if self._changed:
+            self._forget(self._changed, frontends, forgotten)
+            self._changed = set()
         self._ruleset, self._sure = ruleset, True
         return bool(commands)
 
