@@ -35,7 +35,10 @@ def measure(fleets: Sequence[str] = FLEETS) -> Iterator[Sample]:
         clusters, pairs = len(spec.clusters), len(spec.clusters) * (len(spec.clusters) - 1)
         command = f"meshproof run conformance --fleet {name} --seed {SEED}"
         run = _run(name)
-        red = sum(case.verdict in (Verdict.FAILED, Verdict.UNKNOWN) for case in run.cases)
+        reds = [case for case in run.cases if case.verdict in (Verdict.FAILED, Verdict.UNKNOWN)]
+        for case in reds:  # the run's folder does not outlive the figure
+            print(f"  {case.verdict.value} {case.id}: {case.reason}", file=sys.stderr)
+        red = len(reds)
         target = SECONDS_MAX_ON_THREE if name == "three" else None
         yield f"suite, {clusters} clusters, {len(run.planned)} cases, {red} red", "s", run.seconds, target, command
         per_pair = run.seconds / pairs
