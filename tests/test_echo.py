@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +39,7 @@ class Clusters:
     def __init__(self) -> None:
         self.things: dict[tuple[str, str], dict[str, Any]] = {}
         self.made = 0
+        self._one_at_a_time = threading.Lock()
 
     def call(
         self,
@@ -49,7 +51,13 @@ class Clusters:
         query: Mapping[str, str] | None = None,
         **_: Any,
     ) -> dict[str, Any]:
-        body = json.loads(json.dumps(body))
+        """Cases ask several clusters side by side."""
+        with self._one_at_a_time:
+            return self._answer(cluster, method, path, json.loads(json.dumps(body)), query)
+
+    def _answer(
+        self, cluster: Cluster, method: str, path: str, body: Any, query: Mapping[str, str] | None
+    ) -> dict[str, Any]:
         if method == "POST":
             self.things[cluster.name, f"{path}/{body['metadata']['name']}"] = body
             if body["kind"] == "Service":
