@@ -59,9 +59,10 @@ def resolve(name_or_path: str) -> Path:
     looks_like_path = path.suffix in {".yaml", ".yml"} or path.name != name_or_path
     if looks_like_path or os.path.exists(name_or_path):  # a name that no file system takes is just not there
         return path
-    raise EnvironmentUnfit(
-        f"there is no fleet {name_or_path!r}: give a fleet file, or one of the built-in fleets {', '.join(built_in())}"
-    )
+    near = difflib.get_close_matches(name_or_path, built_in(), n=1)
+    hint = f", did you mean {near[0]}?" if near else ":"
+    known = f"give a fleet file, or one of the built-in fleets {', '.join(built_in())}"
+    raise EnvironmentUnfit(f"there is no fleet {name_or_path!r}{hint} {known}")
 
 
 def built_in() -> tuple[str, ...]:

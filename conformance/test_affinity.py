@@ -48,7 +48,7 @@ def test_local_affinity_holds_while_a_local_backend_lives(pair: Pair, shop: Shop
     eventually(request, reached(far), since=gone.at, within=within, in_a_row=IN_A_ROW, name=failover)
     back = echo.select(near, Backends.PODS)
     eventually(request, at_home, since=back.at, within=within, in_a_row=enough, name=f"{local} again")
-    _falls_over_to(far, shop.echo("tired", pods={near: 1}, affinity={near: "local"}), pair)
+    _falls_over_to(far, shop.echo("tired", pods={near: 2}, affinity={near: "local"}), pair)
     alive = "the far backends still answer by pod address"
     eventually(echo.direct(near, far), reached(far), within=PATIENCE * within, in_a_row=3, name=alive, role=CONTROL)
 
@@ -212,14 +212,21 @@ def test_the_first_local_backend_takes_it_all(pair: Pair, shop: Shop) -> None:
 
 
 def _falls_over_to(far: Cluster, echo: Echo, pair: Pair) -> None:
-    """The near cluster's only pod lives and is not ready."""
-    near, bounds, request = pair.near, pair.bounds, echo.requests(pair.near)
-    within, before = PATIENCE * bounds.service_seconds_max, "the one local backend answers before"
-    eventually(request, reached(near), within=within, in_a_row=IN_A_ROW, name=before, role=CONTROL)
-    tired = echo.ready(near, False)
-    failover = "the far cluster answers when no local backend is ready"
+    """Of the near cluster's two pods, which live, one is not ready any more, and then the other."""
+    near, bounds, request = pair.near, pair.bounds, echo.from_all_clients(pair.near)
+    within, before = PATIENCE * bounds.service_seconds_max, "both local backends answer before"
+    each = tuple(answered_by([pod]) for pod in echo.backends(near))
+    enough = probes_needed(1 / 2)
+    eventually(request, reached(near), including=each, within=within, in_a_row=enough, name=before, role=CONTROL)
     within = bounds.endpoint_seconds_max
-    eventually(request, reached(far), since=tired.at, within=within, in_a_row=IN_A_ROW, name=failover)
+    _, awake = echo.backends(near)
+    half = echo.ready(near, False, pods=1)
+    left = "the one local backend that is ready answers alone"
+    eventually(request, answered_by([awake]), since=half.at, within=within, in_a_row=enough, name=left)
+    consistently(request, answered_by([awake]), during=bounds.watch_seconds, in_a_row=enough, name=left)
+    none = echo.ready(near, False)
+    failover = "the far cluster answers when no local backend is ready"
+    eventually(request, reached(far), since=none.at, within=within, in_a_row=IN_A_ROW, name=failover)
 
 
 def _used_by_both(pair: Pair, shop: Shop) -> dict[Dialect, Echo]:
@@ -230,7 +237,7 @@ def _used_by_both(pair: Pair, shop: Shop) -> dict[Dialect, Echo]:
     side_by_side(
         *(
             Question(
-                each.requests(near),
+                each.from_all_clients(near),
                 reached(),
                 before + pair.tag(d),
                 probes_needed(min(each.share(near), each.share(far))),

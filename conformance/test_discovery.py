@@ -124,3 +124,11 @@ def test_an_exported_service_has_a_name_in_the_fleet(pair: Pair, shop: Shop) -> 
         in_a_row=probes_needed(min(echo.share(near), echo.share(far))),
         name="every member answers by its svc.fleet name",
     )
+    abroad = shop.echo("abroad", clusters=(far,), dialect=Dialect.FLEET)
+    eventually(
+        abroad.requests(near, zone="fleet"),
+        reached(far),
+        within=pair.bounds.ready_seconds_max,
+        in_a_row=IN_A_ROW,
+        name="a member without the Service is answered by the name too",
+    )

@@ -115,7 +115,7 @@ def test_a_pod_that_is_not_ready_is_left_alone(pair: Pair, shop: Shop) -> None:
     bounds = pair.bounds
     echo = shop.echo(pods={far: 2}, backends={near: Backends.NONE})
     tired, _ = pods = echo.backends(far)
-    request, each = echo.requests(near), tuple(answered_by([pod]) for pod in pods)
+    request, each = echo.from_all_clients(near), tuple(answered_by([pod]) for pod in pods)
     both = "both far pods answer before"
     enough = probes_needed(1 / 2)
     within = bounds.service_seconds_max
@@ -126,8 +126,8 @@ def test_a_pod_that_is_not_ready_is_left_alone(pair: Pair, shop: Shop) -> None:
     off = echo.ready(far, False, pods=1)
 
     name = "the not-ready pod gets no new connections"
-    everybody, others, within = echo.from_all_clients(near), answered_without([tired]), bounds.endpoint_seconds_max
-    eventually(everybody, others, since=off.at, within=within, in_a_row=enough, name=name)
-    consistently(everybody, others, during=bounds.watch_seconds, in_a_row=enough, name=name)
+    others, within = answered_without([tired]), bounds.endpoint_seconds_max
+    eventually(request, others, since=off.at, within=within, in_a_row=enough, name=name)
+    consistently(request, others, during=bounds.watch_seconds, in_a_row=enough, name=name)
     lives = "the not-ready pod answers by its address"
     eventually(echo.direct(near, far), reached(far), within=PATIENCE * within, in_a_row=3, name=lives, role=CONTROL)

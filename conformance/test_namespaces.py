@@ -61,8 +61,8 @@ def test_a_namespace_that_takes_no_part_keeps_its_services(pair: Pair, shop: Sho
     alone = shop.annotate_namespace(half, OUT, clusters=(near,))
     apart = "where only one of them takes part, each cluster stays by itself"
     side_by_side(
-        Question(half.requests(near), reached(near), apart, enough),
-        Question(half.requests(far), reached(far), apart, enough),
+        Question(half.from_all_clients(near), reached(near), apart, enough),
+        Question(half.from_all_clients(far), reached(far), apart, enough),
         since=alone.at,
         within=within,
     )
@@ -76,8 +76,8 @@ def test_a_namespace_can_leave_the_mesh(pair: Pair, shop: Shop) -> None:
     echo = shop.echo(namespace=shop.namespace(annotations=IN), pods={near: 1, far: 1})
     enough, both = probes_needed(echo.share(far)), (reached(near), reached(far))
     side_by_side(
-        Question(echo.requests(near), reached(), "near uses both before", enough, including=both, role=CONTROL),
-        Question(echo.requests(far), reached(), "far uses both before", enough, including=both, role=CONTROL),
+        Question(echo.from_all_clients(near), reached(), "near uses both before", enough, including=both, role=CONTROL),
+        Question(echo.from_all_clients(far), reached(), "far uses both before", enough, including=both, role=CONTROL),
         within=PATIENCE * within,
     )
 

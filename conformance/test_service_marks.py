@@ -47,7 +47,14 @@ def test_unshared_backends_are_left_to_their_owner(pair: Pair, shop: Shop) -> No
     before = "the far cluster answers before"
     side_by_side(
         *(
-            Question(each.requests(near), reached(), before + pair.tag(d), enough, including=reached(far), role=CONTROL)
+            Question(
+                each.from_all_clients(near),
+                reached(),
+                before + pair.tag(d),
+                enough,
+                including=reached(far),
+                role=CONTROL,
+            )
             for d, each in echoes.items()
         ),
         within=PATIENCE * within,
@@ -116,8 +123,8 @@ def test_a_changed_mark_counts_on_both_sides(pair: Pair, echo: Echo) -> None:
     enough = probes_needed(min(echo.share(near), echo.share(far)))
     both = (reached(near), reached(far))
     side_by_side(
-        Question(echo.requests(near), reached(), "near uses both before", enough, including=both, role=CONTROL),
-        Question(echo.requests(far), reached(), "far uses both before", enough, including=both, role=CONTROL),
+        Question(echo.from_all_clients(near), reached(), "near uses both before", enough, including=both, role=CONTROL),
+        Question(echo.from_all_clients(far), reached(), "far uses both before", enough, including=both, role=CONTROL),
         within=PATIENCE * within,
     )
 

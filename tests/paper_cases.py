@@ -202,7 +202,8 @@ def disc_18(paper: Paper) -> Any:
 def disc_19(paper: Paper) -> Any:
     own = service("own", EXPORTED)
     name = service("own--shop", {**ON, SHARED: "false"}, "fleet-services", selects=False, stands_for=own.key)
-    paper.again({"east": world((own, NEAR), (name, ())), "west": world((own, FAR), (name, ()))})
+    abroad = service("abroad", EXPORTED)
+    paper.again({"east": world((own, NEAR), (name, ())), "west": world((own, FAR), (name, ()), (abroad, FAR))})
     return paper.names["east"], paper.uses("east", "own--shop", "fleet-services")
 
 
@@ -225,7 +226,7 @@ def lb_03(paper: Paper) -> Any:
 def lb_04(paper: Paper) -> Any:
     """Local while there is one, in each dialect, and then the others."""
     far, looks = (service("own"), FAR), []
-    for local in (NEAR[:1], pods("east", False)):
+    for local in (NEAR[:1], pods("east", False, True), pods("east", False)):
         paper.again(both((service("own", notes(affinity="local")), local), far), 3)
         looks.append(paper.uses("east", "own"))
     for said in (LEGACY, LOCAL):

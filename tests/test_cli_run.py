@@ -16,6 +16,7 @@ from meshproof.cli.exits import Stopped, stoppable
 from meshproof.clusters import fleetfile
 from meshproof.clusters.embedded import provider as embedded
 from meshproof.clusters.meshes.reference.mesh import ReferenceMesh
+from meshproof.fixtures.fleetlock import MESH, FleetLock
 from tests.fake_provider import FakeProvider
 
 
@@ -119,6 +120,18 @@ def test_a_defect_is_on_for_the_run_only(
         assert main([verb, "--fleet", "two", "--defect", "shared_ingored"]) == 4
         assert "there is no defect 'shared_ingored'; did you mean shared_ignored" in capsys.readouterr().err
     assert provider.asked == ["up", "down two"]
+
+
+def test_a_fleet_that_another_run_came_to_stays(
+    provider: FakeProvider, commands: list[list[str]], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Who brought a fleet up does not take it away from under somebody else's run."""
+    provider.fleets = tmp_path
+    (tmp_path / "two").mkdir()
+    FleetLock(tmp_path / "two" / MESH, print).together()
+    assert main(["run", "--fleet", "two"]) == 1
+    assert provider.asked == ["up"]
+    assert "another run uses fleet two, so it stays up; end it with: meshproof down two" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("verb", ["run", "prove"])

@@ -6,6 +6,7 @@ import ctypes
 import json
 import os
 import shutil
+import sys
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def test_without_root_the_sentence_says_what_to_type(spec: FleetSpec, monkeypatc
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert refusal(spec) == (
         "no embedded fleet here: you are not root (uid 1000); "
-        "run the same command as root: sudo -E $(command -v meshproof) ..."
+        f"run the same command as root: sudo {sys.executable} -m meshproof ..."
     )
 
 
@@ -170,7 +171,7 @@ def test_the_doctor_prints_a_row_a_check(capsys: pytest.CaptureFixture[str], mon
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert doctor.examine(fleetfile.load(fleetfile.resolve("two")), as_json=False) == 10
     rows = capsys.readouterr().out.splitlines()
-    assert any(row.startswith("root ") and "FAIL" in row and "sudo -E" in row for row in rows)
+    assert any(row.startswith("root ") and "FAIL" in row and "-m meshproof" in row for row in rows)
 
 
 def test_the_doctor_speaks_pure_json(capsys: pytest.CaptureFixture[str]) -> None:

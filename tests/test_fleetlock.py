@@ -5,13 +5,14 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from meshproof.clusters.fleet import EnvironmentUnfit, Fleet, FleetSpec
 from meshproof.fixtures import fleetlock
-from meshproof.fixtures.fleetlock import FleetBusy, FleetLock, mesh_alone
+from meshproof.fixtures.fleetlock import FleetBusy, FleetLock, mesh_alone, mesh_used
 
 
 def lock(path: Path, told: list[str] | None = None) -> FleetLock:
@@ -36,7 +37,7 @@ def test_one_holds_it_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         second.together(within=0.3)
     with pytest.raises(FleetBusy, match="others still use the fleet"):
         third.alone(within=0)
-    assert told == ["waiting: another run has the fleet to itself"]
+    assert told == ["waiting: another run has the fleet to itself (0 min at most)"]
     first.release()
     lock(tmp_path).alone(within=0)
 
@@ -67,10 +68,13 @@ def test_no_defect_comes_on_under_a_run(tmp_path: Path) -> None:
     run.together()
     with pytest.raises(EnvironmentUnfit, match="fleet two: others still use the fleet"), mesh_alone(fleet, print, 0):
         pytest.fail("a run stands on it")
+    assert mesh_used(fleet)
     run.release()
+    assert not mesh_used(fleet)
     with mesh_alone(fleet, print, 0), pytest.raises(FleetBusy):
         run.together(within=0)
     FleetLock(tmp_path / fleetlock.MESH, print).together(within=0)
+    assert not mesh_used(replace(fleet, directory=tmp_path / "gone"))
 
 
 def test_it_ends_with_its_process(tmp_path: Path) -> None:

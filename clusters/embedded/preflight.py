@@ -12,6 +12,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +96,7 @@ def _linux() -> Check:
 
 def _root() -> Check:
     uid = os.geteuid()
-    fix = "run the same command as root: sudo -E $(command -v meshproof) ..."
+    fix = f"run the same command as root: sudo {sys.executable} -m meshproof ..."
     return _check("root", uid == 0, "you are root" if uid == 0 else f"you are not root (uid {uid})", fix)
 
 

@@ -50,7 +50,7 @@ examples:
   meshproof run conformance --fleet two             bring a fleet up, test it, take it down
   meshproof up three                                bring a fleet up and keep it, for kubectl or many runs
   meshproof run --fleet three -k DISC-04 --seed 7   one requirement, the same seed as before
-  meshproof prove --fleet two                       does the suite notice the defects it should?
+  meshproof prove                                   does the suite notice the defects it should?
   meshproof doctor --context east --context west    can a run stand on clusters somebody else made?
   meshproof down --all                              take every fleet down, however it died
 """

@@ -4,7 +4,7 @@ Only namespaces that carry app.kubernetes.io/managed-by=meshproof and meshproof.
 nothing else was ever made. A run may still be under way: without --run or --all, runs that made a namespace within the
 last two hours (--older-than) are left alone and listed.
 
-exit codes: 0 nothing is left of what was to go, 1 something is, 10 a cluster cannot be used
+exit codes: 0 nothing is left of what was to go (not younger runs), 1 something is, 10 a cluster cannot be used
 examples:
   meshproof cleanup --context east --context west --dry-run
   meshproof cleanup --fleet fleet.yaml --run 20261122043500-ab12

@@ -1,6 +1,6 @@
 """Switch each known defect of the reference mesh on and see whether the suite notices: green, red, green again.
 
-exit codes: 0 all noticed, 1 one was missed or raised a false alarm, 11 could not tell, 10 unfit environment
+exit codes: 0 all that were tried were noticed, 1 one was missed or raised a false alarm, 11 could not tell, 10 unfit
 examples:
   meshproof prove
   meshproof prove --fleet three --defect shared_ignored --seed 7

@@ -161,6 +161,7 @@ def _borne_out(records: frozenset[Path]) -> int:
 def _fleet(spec: FleetSpec, *, keep: bool) -> Iterator[Fleet]:
     """The fleet, up. What was up before stays up."""
     from meshproof.clusters.providers import provider_of
+    from meshproof.fixtures.fleetlock import mesh_used
 
     provider = provider_of(spec)
     # One that is starting is somebody else's too; `up` waits for it.
@@ -173,7 +174,10 @@ def _fleet(spec: FleetSpec, *, keep: bool) -> Iterator[Fleet]:
             tell(f"fleet {spec.name} stays up; end it with: meshproof down {spec.name}")
         elif not lent:
             with undisturbed():
-                provider.down(spec.name, tell)
+                if mesh_used(fleet):
+                    tell(f"another run uses fleet {spec.name}, so it stays up; end it with: meshproof down {spec.name}")
+                else:
+                    provider.down(spec.name, tell)
 
 
 def typed(

@@ -44,7 +44,7 @@ def target(options: argparse.Namespace) -> FleetSpec:
 
     if options.context:
         if options.fleet:
-            raise Refused("give --fleet or --context, not both")
+            raise Refused("name a fleet or give --context, not both")
         given = {"kubeconfig": options.kubeconfig, "mesh": options.mesh, "profile": options.profile}
         spec = load(fleet_file(options.context, **given))
     else:
