@@ -37,7 +37,7 @@ DEFECT = Defect(
     name="affinity_local_needs_all",
     models="M6 (a threshold)",
     requirement="LB-04",
-    expectation="the one local backend that is ready answers alone",
+    expectation="all answers are local while one of the local backends is ready",
     stays_green=("DISC-01", "LB-01", "LB-02", "LB-03", "LB-06", "LB-07", "LB-08", "LB-12", "LB-13"),
     wrap=wrap,
 )
