@@ -146,7 +146,7 @@ first, looks = pytest_meshproof_find_fleet, []
 def pytest_meshproof_find_fleet(config, name):
     looks.append(name)
     g = first(config, name)
-    return g if len(looks) == 1 else {later}
+    return g if len(looks) <= 2 else {later}  # a run looks again once it has its place on the fleet
 """
     assert run(suite, HOLDS, conftest=conftest).ret == 10
     assert sentence in left_by(suite).notes[-1]
