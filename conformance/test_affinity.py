@@ -23,14 +23,14 @@ SLOW_SECONDS = 0.6
 NEEDS = {Feature.GLOBAL_SERVICES, Feature.AFFINITY}
 
 
-@requirement("LB-04", needs=NEEDS, mutates=True)
+@requirement("LB-04", needs=NEEDS, mutates=True, long=True)
 def test_local_affinity_holds_while_a_local_backend_lives(pair: Pair, shop: Shop) -> None:
     """With affinity local every answer is local until the last local backend goes or is not ready, and then again."""
     near, far = pair
     bounds = pair.bounds
     echoes = _used_by_both(pair, shop)
     echo = echoes[pair.dialects[0]]
-    request, enough = echo.requests(near), probes_needed(echo.share(far))
+    request, enough = echo.from_all_clients(near), probes_needed(echo.share(far))
 
     local, at_home = "all answers are local", reached(near)
     preferred = [each.annotate(near, affinity="local") for each in echoes.values()][-1]
@@ -39,8 +39,7 @@ def test_local_affinity_holds_while_a_local_backend_lives(pair: Pair, shop: Shop
         since=preferred.at,
         within=bounds.service_seconds_max,
     )
-    everybody = echo.from_all_clients(near)
-    consistently(everybody, at_home, during=bounds.watch_seconds, in_a_row=enough, name=local)
+    consistently(request, at_home, during=bounds.watch_seconds, in_a_row=enough, name=local)
 
     within = bounds.endpoint_seconds_max
     gone = echo.select(near, Backends.NONE)
@@ -60,7 +59,7 @@ def test_remote_affinity_holds_while_a_remote_backend_lives(pair: Pair, shop: Sh
     bounds = pair.bounds
     echoes = _used_by_both(pair, shop)
     echo = echoes[pair.dialects[0]]
-    request, enough = echo.requests(near), probes_needed(echo.share(near))
+    request, enough = echo.from_all_clients(near), probes_needed(echo.share(near))
 
     remote, away = "all answers are remote", reached(far)
     preferred = [each.annotate(near, affinity="remote") for each in echoes.values()][-1]
@@ -69,8 +68,7 @@ def test_remote_affinity_holds_while_a_remote_backend_lives(pair: Pair, shop: Sh
         since=preferred.at,
         within=bounds.service_seconds_max,
     )
-    everybody = echo.from_all_clients(near)
-    consistently(everybody, away, during=bounds.watch_seconds, in_a_row=enough, name=remote)
+    consistently(request, away, during=bounds.watch_seconds, in_a_row=enough, name=remote)
 
     within = bounds.endpoint_seconds_max
     gone = echo.select(far, Backends.NONE)
@@ -78,6 +76,7 @@ def test_remote_affinity_holds_while_a_remote_backend_lives(pair: Pair, shop: Sh
     eventually(request, reached(near), since=gone.at, within=within, in_a_row=IN_A_ROW, name=fallback)
     back = echo.select(far, Backends.PODS)
     eventually(request, away, since=back.at, within=within, in_a_row=enough, name=f"{remote} again")
+    _keeps_to_one(shop.echo("tired", pods={far: 2}, affinity={near: "remote"}), pair)
     alive = "the near backends still answer by pod address"
     eventually(echo.direct(near, near), reached(near), within=PATIENCE * within, in_a_row=3, name=alive, role=CONTROL)
 
@@ -87,7 +86,7 @@ def test_affinity_none_is_no_affinity(pair: Pair, echo: Echo) -> None:
     """The literal none uses both clusters, and the far one alone when the near one has no backend."""
     near, far = pair
     bounds = pair.bounds
-    request = echo.requests(near)
+    request = echo.from_all_clients(near)
     _prefer_local(pair, echo)
 
     said = echo.annotate(near, affinity="none")
@@ -150,7 +149,7 @@ def test_affinity_stays_where_it_was_set(pair: Pair, echo: Echo) -> None:
     eventually(echo.requests(far), reached(), including=both, within=within, in_a_row=row, name=used)
 
 
-@requirement("LB-09", needs=NEEDS, mutates=True)
+@requirement("LB-09", needs=NEEDS, mutates=True, long=True)
 def test_toggling_affinity_loses_nothing(pair: Pair, shop: Shop) -> None:
     """From none over local and remote to absent, while requests are under way, every single one is answered."""
     near, far = pair
@@ -187,7 +186,7 @@ def test_the_first_local_backend_takes_it_all(pair: Pair, shop: Shop) -> None:
     near, far = pair
     bounds = pair.bounds
     echo = shop.echo(pods={near: 1}, backends={near: Backends.NONE}, affinity={near: "local"})
-    request = echo.requests(near)
+    request = echo.from_all_clients(near)
     eventually(
         request,
         reached(far),
@@ -209,6 +208,19 @@ def test_the_first_local_backend_takes_it_all(pair: Pair, shop: Shop) -> None:
             name="all answers come from the single local pod",
         )
     tally(load, since=begun, name="while the first local pod takes over")
+
+
+def _keeps_to_one(echo: Echo, pair: Pair) -> None:
+    """Of the far cluster's two pods one is not ready any more, and the other still gets all requests."""
+    near, far = pair
+    bounds, request, enough = pair.bounds, echo.from_all_clients(near), probes_needed(1 / 2)
+    within, before = PATIENCE * bounds.service_seconds_max, "both remote backends answer before"
+    each = tuple(answered_by([pod]) for pod in echo.backends(far))
+    eventually(request, reached(far), including=each, within=within, in_a_row=enough, name=before, role=CONTROL)
+    half = echo.ready(far, False, pods=1)
+    left = "all answers are remote while one of the remote backends is ready"
+    eventually(request, reached(far), since=half.at, within=bounds.endpoint_seconds_max, in_a_row=enough, name=left)
+    consistently(request, reached(far), during=bounds.watch_seconds, in_a_row=enough, name=left)
 
 
 def _falls_over_to(far: Cluster, echo: Echo, pair: Pair) -> None:

@@ -22,7 +22,7 @@ def test_one_remote_cluster_does_not_cost_another(pair: Pair, shop: Shop) -> Non
     third = shop.others(near, far)[0]
     within = pair.bounds.endpoint_seconds_max
     echo = shop.echo(clusters=(near, far, third), backends={near: Backends.NONE})  # who loses the third has nobody left
-    request, enough = echo.requests(near), probes_needed(echo.share(third))
+    request, enough = echo.from_all_clients(near), probes_needed(echo.share(third))
     both = (reached(far), reached(third))
     before, back_again = "both remote clusters answer before", "the far backends come back"
     eventually(request, reached(), including=both, within=PATIENCE * within, in_a_row=enough, name=before, role=CONTROL)

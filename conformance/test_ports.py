@@ -87,7 +87,7 @@ def test_udp_is_served_as_tcp_is(pair: Pair, shop: Shop) -> None:
     name = "after the scale-down only living backends answer"
     side_by_side(
         Question(flow, reached(near), name, IN_A_ROW),
-        Question(echo.requests(near), reached(near), name, IN_A_ROW),
+        Question(echo.from_all_clients(near), reached(near), name, IN_A_ROW),
         since=scaled.at,
         within=bounds.endpoint_seconds_max,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from meshproof.clusters.fleet import Feature
 from meshproof.fixtures.borrowed import Pair
-from meshproof.fixtures.echo import ABSENT, Echo, reached, reached_outside
+from meshproof.fixtures.echo import ABSENT, reached, reached_outside
 from meshproof.fixtures.flowchart import FlowChart
 from meshproof.fixtures.history import CONTROL
 from meshproof.fixtures.requirements import requirement
@@ -91,7 +91,7 @@ def test_backends_shared_again_are_used_again(pair: Pair, shop: Shop) -> None:
     near, far = pair
     within = pair.bounds.service_seconds_max
     echo, other = shop.echo(shared={far: False}), shop.echo("other")
-    request, enough = echo.requests(near), probes_needed(echo.share(far))
+    request, enough = echo.from_all_clients(near), probes_needed(echo.share(far))
     before, news = "the near cluster answers alone before", "news of the far cluster comes"
     side_by_side(
         Question(other.requests(near), reached(), news, enough, including=reached(far), role=CONTROL),
@@ -116,35 +116,46 @@ def test_backends_shared_again_are_used_again(pair: Pair, shop: Shop) -> None:
 
 
 @requirement("DISC-10", needs={Feature.GLOBAL_SERVICES}, mutates=True)
-def test_a_changed_mark_counts_on_both_sides(pair: Pair, echo: Echo) -> None:
+def test_a_changed_mark_counts_on_both_sides(pair: Pair, shop: Shop) -> None:
     """A service that one cluster marks "false" is soon local in both, and global again when it is marked so."""
     near, far = pair
-    within = pair.bounds.service_seconds_max
+    within, watch = pair.bounds.service_seconds_max, pair.bounds.watch_seconds
+    echoes = {d: shop.echo(pair.tag(d), dialect=d) for d in pair.dialects}
+    echo = echoes[pair.dialects[0]]
     enough = probes_needed(min(echo.share(near), echo.share(far)))
-    both = (reached(near), reached(far))
+    both, before = (reached(near), reached(far)), "both clusters answer before"
     side_by_side(
-        Question(echo.from_all_clients(near), reached(), "near uses both before", enough, including=both, role=CONTROL),
-        Question(echo.from_all_clients(far), reached(), "far uses both before", enough, including=both, role=CONTROL),
+        *(
+            Question(each.from_all_clients(side), reached(), before + pair.tag(d), enough, including=both, role=CONTROL)
+            for d, each in echoes.items()
+            for side in pair
+        ),
         within=PATIENCE * within,
     )
 
-    local = echo.annotate(near, is_global=False)  # the flow chart has those without the annotation
+    local = [each.annotate(near, is_global=False) for each in echoes.values()][-1]  # the flow chart has the unmarked
 
     at_near, at_far = "the change takes effect in the near cluster", "the change takes effect in the far cluster"
     side_by_side(
-        Question(echo.from_all_clients(near), reached(near), at_near, enough),
-        Question(echo.from_all_clients(far), reached(far), at_far, enough),
+        *(
+            Question(each.from_all_clients(near), reached(near), at_near + pair.tag(d), enough)
+            for d, each in echoes.items()
+        ),
+        *(
+            Question(each.from_all_clients(far), reached(far), at_far + pair.tag(d), enough)
+            for d, each in echoes.items()
+        ),
         since=local.at,
         within=within,
     )
-    everybody = echo.from_all_clients(far)
-    consistently(everybody, reached(far), during=pair.bounds.watch_seconds, in_a_row=enough, name=at_far)
+    consistently(echo.from_all_clients(near), reached(near), during=watch, in_a_row=enough, name=at_near)
+    consistently(echo.from_all_clients(far), reached(far), during=watch, in_a_row=enough, name=at_far)
 
     again = echo.annotate(near, is_global=True)
 
     side_by_side(
-        Question(echo.requests(near), reached(), at_near, enough, including=both),
-        Question(echo.requests(far), reached(), at_far, enough, including=both),
+        Question(echo.from_all_clients(near), reached(), at_near, enough, including=both),
+        Question(echo.from_all_clients(far), reached(), at_far, enough, including=both),
         since=again.at,
         within=within,
     )

@@ -28,7 +28,7 @@ TRIES = 12
 """So often drawn from four backends, it is the same one every time less than once in a million times."""
 
 
-@requirement("LB-11", needs={Feature.GLOBAL_SERVICES, Feature.SESSION_AFFINITY}, mutates=True)
+@requirement("LB-11", needs={Feature.GLOBAL_SERVICES, Feature.SESSION_AFFINITY}, mutates=True, long=True)
 def test_a_client_stays_with_its_backend(pair: Pair, shop: Shop) -> None:
     """Pinned to far backends a client stays while others come and go, until its own are gone or its time ends."""
     near, far = pair

@@ -237,7 +237,7 @@ def lb_04(paper: Paper) -> Any:
 
 def lb_05(paper: Paper) -> Any:
     looks = []
-    for remote in (FAR, ()):
+    for remote in (FAR, pods("west", False, True), ()):
         paper.again(both((service("own", notes(affinity="remote")), NEAR), (service("own"), remote)), 3)
         looks.append(paper.uses("east", "own"))
     for said in (LEGACY, REMOTE):

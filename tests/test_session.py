@@ -156,7 +156,15 @@ FOOTING = """
 @pytest.fixture
 def pods(request):
     from meshproof.fixtures.judging import TRIAL
-    request.node.stash[TRIAL].footing.append(lambda: {becomes})
+
+    class Pods:
+        def changed(self):
+            return {becomes}
+
+        def servers(self):
+            return ()
+
+    request.node.stash[TRIAL].footing.append(Pods)
 """
 
 

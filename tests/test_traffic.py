@@ -288,6 +288,18 @@ def test_a_delay_makes_requests_late_and_not_readiness(ports: Ports) -> None:
     assert {row["outcome"] for row in probe(*asked, timeout=2)} == {"reached"}
 
 
+def test_a_server_tells_that_it_stood_still() -> None:
+    """Stopped for a while, it says so afterwards, and until then that it did not."""
+    with serving() as (process, ports):
+        assert switch(ports, "status")["still"] == []
+        process.send_signal(signal.SIGSTOP)
+        select.select([], [], [], 0.6)
+        process.send_signal(signal.SIGCONT)
+        ((ago, seconds),) = switch(ports, "status")["still"]
+        assert 0.3 < seconds < 5
+        assert 0 <= ago < 5
+
+
 def test_sigterm_drains() -> None:
     """On SIGTERM readiness goes at once, requests are served for the grace period, and then the server ends well."""
     with serving(grace=1) as (process, ports):
