@@ -203,10 +203,11 @@ def test_a_target_that_makes_no_sense_is_refused(target: dict[str, Any]) -> None
         run(**{"host": "127.0.0.1", "port": 80, **target})
 
 
-def test_readiness_comes_in_turns() -> None:
+def test_readiness_comes_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     """A blinking server is ready and not ready for the same time each, until it drains."""
     due: list[tuple[float, Callable[..., None], tuple[Any, ...]]] = []
-    server = Server({}, 1.0, lambda: None, lambda seconds, call, *given: due.append((seconds, call, given)))
+    server = Server({}, 1.0)
+    monkeypatch.setattr(server, "later", lambda seconds, call, *given: due.append((seconds, call, given)))
     server.blink(2.0)
     states = []
     for _ in range(3):
