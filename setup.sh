@@ -92,6 +92,9 @@ interrupted() {
 
 main() {
     local python wanted stale=no jobs=() job status=0
+    if [ "${1:-}" != --without-binaries ] && [ "$(id -u)" != 0 ]; then
+        unfit "fleets of our own need root. Without it: make check; for clusters that are there already, ./setup.sh --without-binaries"
+    fi
     install_packages
     python=$(choose_python) || unfit "no Python 3.11 or newer on PATH: install one (Debian 12: apt-get install python3)"
 

@@ -101,7 +101,7 @@ def prove(
     ]
     for spec, its in work:
         trials += _prove_on(spec, its, seed, folder / spec.name, progress)
-    return _conclude(trials, folder, seed, progress)
+    return _conclude(trials, folder, seed, print)
 
 
 def shared_out(
@@ -267,7 +267,7 @@ def _outcome(
     return "noticed", f"{target} failed on {expectation!r}, and only while the defect was on"
 
 
-def _conclude(trials: Sequence[Trial], folder: Path, seed: int, progress: Progress) -> int:
+def _conclude(trials: Sequence[Trial], folder: Path, seed: int, say: Callable[[str], None]) -> int:
     counts = {outcome: sum(trial.outcome == outcome for trial in trials) for outcome in OUTCOMES}
     document = {
         "apiVersion": "meshproof.dev/v1alpha1",
@@ -279,10 +279,10 @@ def _conclude(trials: Sequence[Trial], folder: Path, seed: int, progress: Progre
     }
     path = folder / "prove.yaml"
     path.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
-    progress("")
+    say("")
     for trial in trials:
-        progress(f"{trial.outcome:<12} {trial.requirement:<8} {trial.defect:<28} {trial.why}")
-    progress(", ".join(f"{count} {outcome}" for outcome, count in counts.items()) + f" – {path}")
+        say(f"{trial.outcome:<12} {trial.requirement:<8} {trial.defect:<28} {trial.why}")
+    say(", ".join(f"{count} {outcome}" for outcome, count in counts.items()) + f" – {path}")
     if counts["missed"] or counts["false alarm"]:
         return 1
     nothing = bool(trials) and counts["not tried"] == len(trials)

@@ -124,11 +124,13 @@ def disc_09(paper: Paper) -> Any:
 
 
 def disc_10(paper: Paper) -> Any:
+    """Said in each dialect."""
     known(paper)
     looks = []
-    for said in ({}, ON, {GLOBAL: "false"}):
-        paper.again(both((service("own"), NEAR), (service("own", said), FAR)))
-        looks.append((paper.uses("east", "own"), paper.uses("west", "own")))
+    for said, old in ((ON, LEGACY), ({GLOBAL: "false"}, {"io.cilium/global-service": "false"}), (ON, LEGACY)):
+        near = world((service("own"), NEAR), (service("old", LEGACY), NEAR))
+        paper.again({"east": near, "west": world((service("own", said), FAR), (service("old", old), FAR))})
+        looks.append([paper.uses(cluster, name) for cluster in ("east", "west") for name in ("own", "old")])
     return looks
 
 

@@ -86,6 +86,28 @@ def test_slow_first(pair, ask):
     assert [line.split("[")[1].split("]")[0] for line in lines] == ["a-b", "a-c", "b-a", "b-c", "c-a", "c-b"]
 
 
+LONG = """
+@requirement("DISC-02")
+def test_short(pair, ask):
+    busy("short")
+    claim(ask(pair.far.name), pair.far.name)
+@requirement("DISC-01", long=True)
+def test_long(pair, ask):
+    busy("long")
+    claim(ask(pair.far.name), pair.far.name)
+def test_order():
+    assert order == {expected}
+"""
+
+
+def test_long_cases_begin_first(suite: pytest.Pytester) -> None:
+    """Long ones begin before others that are reported before them; one after another they keep their places."""
+    early = COUNT + LONG.replace("{expected}", "['long'] * 2 + ['short'] * 2")
+    assert run(suite, early, "--at-once", "2").ret == 0
+    kept = COUNT + LONG.replace("{expected}", "['short'] * 2 + ['long'] * 2")
+    assert run(suite, kept, "--at-once", "1").ret == 0
+
+
 def test_one_after_another(suite: pytest.Pytester) -> None:
     """With --at-once 1 no two cases ever run at the same time."""
     body = (
