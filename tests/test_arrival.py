@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from meshproof.clusters.fleet import Cluster, ClusterSpec, Fleet, FleetSpec
-from meshproof.fixtures.arrival import Arrivals, Watched
+from meshproof.fixtures.arrival import MOMENTS, SECONDS_MAX, Arrivals, Watched, pods_needed
 from meshproof.fixtures.clock import RunClock
 from meshproof.fixtures.history import Answerer, CaseHeader, Observation, Recorder, Source
 from meshproof.fixtures.outcomes import Outcome
@@ -54,3 +54,12 @@ def test_a_moment_counts_when_it_was_watched(tmp_path: Path, letters: str, since
         assert [sample.since for sample in arrivals.samples(EAST, WEST, 2.0)] == ([since] if counts else [])
         assert arrivals.seen(EAST, WEST).batch(1) == []
         assert len(recorder.history().observations()) == len(letters)
+
+
+@pytest.mark.parametrize(
+    ("clusters", "blink", "pods"), [(2, 2.0, 6), (3, 2.0, 6), (5, 2.0, 3), (8, 2.0, 2), (8, 5.0, 4), (2, 5.0, 6)]
+)
+def test_fewer_pods_blink_where_there_are_more_clusters(clusters: int, blink: float, pods: int) -> None:
+    """Every blink is news to every node; and yet all is seen before a case is given up."""
+    assert pods_needed(clusters, blink) == pods
+    assert 2 * blink * MOMENTS / pods <= SECONDS_MAX

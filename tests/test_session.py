@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 
 from meshproof.fixtures import results
+from meshproof.fixtures.clock import RunClock
+from meshproof.fixtures.stalls import Stall
 from meshproof.fixtures.verdicts import Verdict
 from tests.test_plugin import BREAKS, CONFTEST, HOLDS, PREAMBLE, cases, left_by, suite
 
@@ -162,7 +166,7 @@ def pods(request):
             return {becomes}
 
         def servers(self):
-            return ()
+            return [("a cluster", "a pod")]
 
     request.node.stash[TRIAL].footing.append(Pods)
 """
@@ -177,3 +181,36 @@ def test_a_promise_broken_by_our_own_pods_is_unknown(suite: pytest.Pytester, bec
     assert case.verdict is (Verdict.FAILED if code == 1 else Verdict.UNKNOWN)
     if code == 11:
         assert "the workload changed under the case" in case.reason
+
+
+LOSES = """
+from dataclasses import replace
+from meshproof.fixtures.waits import consistently
+
+@requirement("DISC-02")
+def test_loses(pair, ask, pods):
+    asker = ask(pair.far.name)
+    batch = asker.batch
+    def lossy(count):
+        first, *others = batch(count)
+        return [replace(first, outcome=Outcome.TIMED_OUT, by=None, end=first.due + 0.1), *others]
+    asker.batch = lossy
+    consistently(asker, Match(Outcome.REACHED), during=0.1, name="nothing is lost")
+"""
+
+
+@pytest.mark.parametrize(("seconds", "code"), [(0.0, 1), (9.0, 11)], ids=["awake", "stood still"])
+def test_what_got_lost_while_our_pods_stood_still_is_unknown(
+    suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, seconds: float, code: int
+) -> None:
+    """The pods a case stands on are asked, and only what they say makes a broken promise one that nobody can judge."""
+    asked: list[object] = []
+
+    def ask_stalls(pods: Iterable[object], _: object, clock: RunClock) -> list[Stall]:
+        asked.extend(pods)
+        return [Stall("east/echo-0", clock.now() - seconds, clock.now(), seconds)]
+
+    monkeypatch.setattr("meshproof.fixtures.trial.ask_stalls", ask_stalls)
+    assert run(suite, FOOTING.format(becomes="''") + LOSES, "-k", "east-west").ret == code
+    assert asked == [("a cluster", "a pod")]
+    assert ("east/echo-0, which answers" in cases(left_by(suite))["DISC-02[east-west]"].reason) is (code == 11)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,15 @@ import pytest
 from meshproof.clusters.api import ExecFailed, Executed
 from meshproof.clusters.fleet import Cluster, ClusterSpec
 from meshproof.fixtures import stalls
+from meshproof.fixtures.checkers import check
 from meshproof.fixtures.clock import RunClock
-from meshproof.fixtures.history import History, Observation
+from meshproof.fixtures.history import History, Match, Observation
+from meshproof.fixtures.outcomes import Outcome
 from meshproof.fixtures.stalls import Stall, ask_stalls, excuse, unanswered
+from meshproof.fixtures.traffic import NO_CONNECTION, clock_identity
+from meshproof.fixtures.verdicts import Verdict
 from meshproof.fixtures.workloads import Pod
-from tests.histories import ANY, consistently, history, probe, row
+from tests.histories import ANY, consistently, eventually, history, probe, row
 
 EAST = Cluster(ClusterSpec("east", 1, 1, "10.1.0.0/24", "10.2.0.0/16", "172.20.0.0/16"), "east", Path("east"))
 POD = Pod("east", "east-1", "ns", "echo-0", "u", "10.2.0.2", "echo")
@@ -67,21 +72,55 @@ def test_an_answer_from_the_wrong_place_is_never_excused() -> None:
     assert excuse(wrong, [STOOD]) == ""
 
 
-def told(monkeypatch: pytest.MonkeyPatch, answer: Any) -> list[Stall]:
+def test_a_request_that_found_no_connection_is_never_excused() -> None:
+    """A kernel takes connections for a program that stands still, so what drops them is the network."""
+    lost = asked("wwwtwwww")
+    lost = History(tuple(replace(e, detail=NO_CONNECTION) if isinstance(e, Observation) else e for e in lost.entries))
+    assert not unanswered(lost)
+    assert excuse(lost, [STOOD]) == ""
+
+
+def test_a_question_to_a_name_server_is_never_excused() -> None:
+    """No pod of ours was to answer it."""
+    lost = asked("wwwtwwww")
+    lost = History(tuple(replace(e, to="x:53/dns") if isinstance(e, Observation) else e for e in lost.entries))
+    assert not unanswered(lost)
+
+
+def test_another_claim_that_fails_by_itself_is_not_excused() -> None:
+    """The stall explains one broken promise of two."""
+    lost = [replace(one, end=one.due + 2) if one.outcome is Outcome.TIMED_OUT else one for one in row("wwwtwwww")]
+    both = history((lost, consistently(ANY, during=3.0)), (row("eeeeeeee", 9.0), consistently(since=9.0)))
+    assert excuse(both, [STOOD]) == ""
+
+
+def test_a_control_that_saw_silence_is_left_alone() -> None:
+    """Only what failed is judged again: a control that was met by time-outs stays met."""
+    silence = [replace(one, end=one.due + 2) for one in row("ttt")]
+    quiet = eventually(Match(outcome=Outcome.TIMED_OUT), role="control", name="nobody answers")
+    broken = history((silence, quiet), (row("eeeeeeee", 9.0), consistently(since=9.0)))
+    assert check(broken).verdict is Verdict.FAILED
+    assert excuse(broken, [Stall("east/echo-0", 0.0, 4.0, 4.0)]) == ""
+
+
+def told(monkeypatch: pytest.MonkeyPatch, answer: Any, seen: History) -> list[Stall]:
     def execute(*_: Any) -> Executed:
         if isinstance(answer, Exception):
             raise answer
-        return Executed(answer, b"", None, 0, 0.0, 0.0, 0.0)
+        return Executed(answer, b"", None, 0, time.monotonic() - 1, time.monotonic(), time.monotonic())
 
     monkeypatch.setattr(stalls, "exec_in", execute)
-    return ask_stalls([(EAST, POD)], RunClock())
+    return ask_stalls([(EAST, POD)], seen, RunClock())
 
 
-def test_a_pod_tells_its_stalls_as_ago(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its clock and ours may differ; how long ago it was does not."""
-    (stall,) = told(monkeypatch, json.dumps({"still": [[3.0, 1.5]]}).encode())
+@pytest.mark.parametrize(("clock", "blur"), [(clock_identity(), 0.0), ("another machine's", 1.0)])
+def test_a_pod_tells_its_stalls(monkeypatch: pytest.MonkeyPatch, clock: str, blur: float) -> None:
+    """On our clock the place is exact; on another it lies within what asking took."""
+    now = time.monotonic()
+    said = {"still": [[now - 3.0, 1.5]], "now": now, "clock": clock}
+    (stall,) = told(monkeypatch, json.dumps(said).encode(), asked("w"))
     assert (stall.pod, stall.seconds) == ("east/echo-0", 1.5)
-    assert stall.end - stall.begin == pytest.approx(1.5, abs=0.2)
+    assert stall.end - stall.begin == pytest.approx(1.5 + blur, abs=0.2)
     assert stall.end == pytest.approx(-3.0, abs=0.2)
 
 
@@ -89,9 +128,13 @@ def test_a_pod_tells_its_stalls_as_ago(monkeypatch: pytest.MonkeyPatch) -> None:
     "answer",
     [b"", b'{"ready": true}', b'{"still": 3}', ExecFailed("no end", Executed(b"", b"", None, None, 0, None, 0))],
 )
-def test_a_pod_that_cannot_tell_may_have_stood_still_all_along(monkeypatch: pytest.MonkeyPatch, answer: Any) -> None:
-    """So a request that nobody answered is not held against the network."""
-    (stall,) = told(monkeypatch, answer)
-    assert stall.begin == 0.0
-    lost: Observation = replace(probe("t", 0.0), end=stall.end)
-    assert excuse(history(([*row("ww", -1.0), lost], consistently(ANY, -1.0, 1.0))), [stall])
+def test_a_pod_that_cannot_tell_may_stand_still_since_its_last_answer(
+    monkeypatch: pytest.MonkeyPatch, answer: Any
+) -> None:
+    """Until then it was awake, whatever it cannot tell."""
+    (silent,) = told(monkeypatch, answer, asked("e"))
+    assert silent.begin == 0.0
+    awake = probe("e", -7.0)
+    assert awake.by is not None
+    (stall,) = told(monkeypatch, answer, history(([replace(awake, by=replace(awake.by, uid=POD.uid))], consistently())))
+    assert stall.begin == -7.0
