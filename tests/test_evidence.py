@@ -18,6 +18,7 @@ EAST = Cluster(ClusterSpec("east", 1, 1, "10.1.0.0/24", "10.2.0.0/16", "172.20.0
 
 def kept(monkeypatch: pytest.MonkeyPatch, directory: Path, items: Any) -> list[dict[str, Any]]:
     monkeypatch.setattr(evidence, "items", items)
+    monkeypatch.setattr(evidence, "call", lambda *_: {"metadata": {"name": "ns", "annotations": {"a": "b"}}})
     keep_objects([EAST], "ns", directory / "objects")
     file = directory / "objects" / "east.json"
     assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
@@ -28,8 +29,8 @@ def kept(monkeypatch: pytest.MonkeyPatch, directory: Path, items: Any) -> list[d
 def test_objects_are_kept_as_a_list_that_kubectl_reads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Each with its kind, which a listing leaves out, and without its managed fields."""
     made = kept(monkeypatch, tmp_path, lambda *_: [{"metadata": {"name": "echo", "managedFields": [1]}}])
-    assert [one["kind"] for one in made] == ["Service", "EndpointSlice", "Pod", "Event"]
-    assert made[1] == {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": {"name": "echo"}}
+    assert [one["kind"] for one in made] == ["Namespace", "Service", "EndpointSlice", "Pod", "Event"]
+    assert made[2] == {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": {"name": "echo"}}
 
 
 def test_a_cluster_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

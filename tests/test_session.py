@@ -208,7 +208,7 @@ def test_what_got_lost_while_our_pods_stood_still_is_unknown(
 
     def ask_stalls(pods: Iterable[object], _: object, clock: RunClock) -> list[Stall]:
         asked.extend(pods)
-        return [Stall("east/echo-0", clock.now() - seconds, clock.now(), seconds)]
+        return [Stall("east/echo-0", clock.now() - seconds, clock.now() + seconds, seconds)]
 
     monkeypatch.setattr("meshproof.fixtures.trial.ask_stalls", ask_stalls)
     assert run(suite, FOOTING.format(becomes="''") + LOSES, "-k", "east-west").ret == code
