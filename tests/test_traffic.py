@@ -297,6 +297,7 @@ def test_a_server_tells_that_it_stood_still() -> None:
         process.send_signal(signal.SIGCONT)
         after = switch(ports, "status")
         assert max(seconds for at, seconds in after["still"] if before < at <= after["now"]) > 0.5
+        assert (after["ready"], after["draining"]) == (True, False)
         assert after["clock"]
 
 
