@@ -48,6 +48,9 @@ class Simulated:
         self.time += self.overhead
         return [] if self.silent else [self.probe(k % self.nodes) for k in range(count * self.nodes)]
 
+    def enough(self) -> None:
+        """Nothing goes on by itself."""
+
     def probe(self, node: int = 0) -> Observation:
         due = self.time
         self.time += STEP

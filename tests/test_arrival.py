@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from meshproof.clusters.fleet import Cluster, ClusterSpec, Fleet, FleetSpec
-from meshproof.fixtures.arrival import MOMENTS, SECONDS_MAX, Arrivals, Watched, pods_needed
+from meshproof.fixtures.arrival import MOMENTS, SECONDS_MAX, Arrivals, Watched, pods_needed, told_in_time
 from meshproof.fixtures.clock import RunClock
 from meshproof.fixtures.history import Answerer, CaseHeader, Observation, Recorder, Source
 from meshproof.fixtures.outcomes import Outcome
@@ -63,3 +63,8 @@ def test_fewer_pods_blink_where_there_are_more_clusters(clusters: int, blink: fl
     """Every blink is news to every node; and yet all is seen before a case is given up."""
     assert pods_needed(clusters, blink) == pods
     assert 2 * blink * MOMENTS / pods <= SECONDS_MAX
+
+
+def test_a_moment_told_while_we_stood_still_does_not_count() -> None:
+    """What waited to be read was true at some time before; it may be over by then."""
+    assert told_in_time([1.0, 4.0, 6.1, 6.4, 6.6, 8.0], [(6.0, 3.0), (9.0, 0.5)]) == [1.0, 6.6, 8.0]

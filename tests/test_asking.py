@@ -1,25 +1,28 @@
-"""A case that asks sees without a pause, also where nobody answers; and what it asked before an act counts no more."""
+"""A case that asks sees without a pause, also where nobody answers or it stands still itself."""
 
 from __future__ import annotations
 
 import base64
 import json
+import math
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from meshproof.clusters.api import ExecFailed, Executed
+from meshproof.clusters.api import Executed
 from meshproof.clusters.fleet import Cluster, ClusterSpec
 from meshproof.fixtures.asking import EchoProber
 from meshproof.fixtures.clock import RunClock
-from meshproof.fixtures.history import CaseHeader, Recorder
-from meshproof.fixtures.probes import Pod, Sender, Target
+from meshproof.fixtures.history import CaseHeader, Observation, Recorder
+from meshproof.fixtures.probes import Pod, Sender, Target, Turn
 from meshproof.fixtures.steady import under_load
+from meshproof.fixtures.traffic import IDENTITY, Plan, Turns, clock_identity, read_plan
 
 EAST = Cluster(ClusterSpec("east", 1, 2, "10.101.0.0/24", "10.141.0.0/16", "172.20.0.0/16"), "east", Path("none"))
 CLIENT = Pod("east", "east-1", "ns", "client-0")
@@ -27,24 +30,49 @@ CASE = CaseHeader("DISC-04[east-west]", "DISC-04", ("east", "west"), "cilium", 7
 
 
 @dataclass
-class Slow:
-    """An executor whose every plan takes its time; nothing comes of it but harness errors."""
+class Paper:
+    """An executor whose requests are all answered at once; a spare goes on for `alone` seconds, or until it is over."""
 
-    seconds: float
-    begun: list[float] = field(default_factory=list)
-    planned: int = 0
+    seconds: float = 0.0
+    """Of a batch, on its way back."""
+    alone: float = 0.0
+    made: int = 0
     """Requests of all plans."""
+    turns: Turns = field(default_factory=Turns)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __call__(
         self, cluster: Cluster, namespace: str, pod: str, container: str, argv: Sequence[str], timeout: float
     ) -> Executed:
+        plan = read_plan(base64.urlsafe_b64decode(argv[-1]))
         started = time.monotonic()
         with self.lock:
-            self.begun.append(started)
-            self.planned += json.loads(base64.urlsafe_b64decode(argv[-1]))["count"]
-        time.sleep(self.seconds)
-        raise ExecFailed("nothing", Executed(b"", b"", None, None, started, None, time.monotonic()))
+            over = self.turns.take(plan)
+        made = plan.count
+        if plan.after:
+            over.wait(self.alone)
+            late = time.monotonic() - started - plan.after
+            made = min(made, max(0, 1 + math.floor(late / plan.interval)))
+        else:
+            time.sleep(self.seconds)  # the way back
+        with self.lock:
+            self.made += made
+        return self.answers(plan, started, made)
+
+    def over(self, sender: Sender, turn: Turn) -> None:
+        with self.lock:
+            self.turns.end(turn.chain, turn.number)
+
+    def answers(self, plan: Plan, started: float, made: int) -> Executed:
+        begin = {"monotonic": started, "wall": 0.0, "run": plan.run, "clock": clock_identity()}
+        by = dict.fromkeys(IDENTITY, "x") | {"namespace": "ns"}
+        said: list[dict[str, Any]] = [{"begin": begin}]
+        for seq in range(made):
+            times = dict.fromkeys(("due", "start", "end"), started + plan.after + seq * plan.interval)
+            said.append({"target": "0", "seq": seq, "outcome": "reached", "detail": "", "by": by} | times)
+        said.append({"end": {"rows": made, "monotonic": started, "wall": 0.0, "run": plan.run}})
+        output = b"".join(json.dumps(line).encode() + b"\n" for line in said)
+        return Executed(output, b"", None, 0, started, started, time.monotonic())
 
 
 @pytest.fixture
@@ -53,79 +81,99 @@ def recorder(tmp_path: Path) -> Iterator[Recorder]:
         yield made
 
 
-def prober(recorder: Recorder, execute: Slow, source_port: int = 0) -> EchoProber:
-    sends = (Sender(CLIENT, EAST, (Target("echo.ns.svc.cluster.local", 80, "http", source_port),)),)
-    return EchoProber(recorder, RunClock(), execute, sends, "ns", interval=0.01)
+def prober(recorder: Recorder, execute: Paper, source_port: int = 0) -> EchoProber:
+    target = Target("echo.ns.svc.cluster.local", 80, "udp" if source_port else "http", source_port)
+    sends = (Sender(CLIENT, EAST, (target,)),)
+    return EchoProber(recorder, recorder_clock(recorder), execute, sends, "ns", interval=0.01)
+
+
+def recorder_clock(recorder: Recorder) -> RunClock:
+    assert isinstance(recorder.clock, RunClock)
+    return recorder.clock
+
+
+def stand_still(seconds: float) -> None:
+    """As we do when our machine has better things to do."""
+    time.sleep(seconds)  # it is what is tested
+
+
+def gaps(rows: Sequence[Observation]) -> list[float]:
+    dues = sorted(row.due for row in rows)
+    return [later - sooner for sooner, later in pairwise(dues)]
+
+
+def test_who_stands_still_between_two_batches_sees_all_the_same(recorder: Recorder) -> None:
+    """The pods go on asking, and their rows come with the next batch."""
+    asking = prober(recorder, Paper(alone=2.0))
+    rows = [*asking.batch(10)]
+    stand_still(1.5)
+    rows += asking.batch(10)
+    assert len(rows) > 20
+    assert max(gaps(rows)) < 1.0
 
 
 def test_a_batch_that_is_late_does_not_stop_the_asking(recorder: Recorder) -> None:
-    """While one waits for its time-outs the next are begun, a second apart, and are fetched in order."""
-    slow = Slow(2.0)
-    asking = prober(recorder, slow)
-    for _ in range(3):
-        assert len(asking.batch(10)) == 10
-    gaps = [later - sooner for sooner, later in pairwise(sorted(slow.begun))]
-    assert 0.5 < gaps[0] < 0.9
-    assert all(0.9 < gap < 1.5 for gap in gaps[1:])
+    """While one waits for its time-outs the pods go on, too."""
+    asking = prober(recorder, Paper(seconds=1.5, alone=2.0))
+    rows = [*asking.batch(10), *asking.batch(10)]
+    assert max(gaps(rows)) < 1.0
 
 
 def test_a_batch_in_time_is_asked_alone(recorder: Recorder) -> None:
-    """Nothing is asked ahead where answers come."""
-    slow = Slow(0.05)
-    asking = prober(recorder, slow)
-    for _ in range(3):
-        asking.batch(10)
-    assert len(slow.begun) == 3
+    """No spare asks anything where the next batch comes."""
+    paper = Paper(seconds=0.05, alone=2.0)
+    asking = prober(recorder, paper)
+    assert [len(asking.batch(10)) for _ in range(3)] == [10, 10, 10]
+    assert paper.made == 30
 
 
 def test_several_ask_no_more_than_one_would(recorder: Recorder) -> None:
     """Where the senders divide a batch, it has as many questions as from one, or so few more that all ask alike."""
-    slow = Slow(0.0)
-    one = prober(recorder, slow)
+    paper = Paper()
+    one = prober(recorder, paper)
     both = replace(one, sends=one.sends * 2, divided=True)
     assert len(both.batch(7)) == 8
-    assert slow.planned == 8
 
 
-def test_what_was_asked_before_an_act_is_thrown_away(recorder: Recorder) -> None:
-    """After the case has acted, its next batch was begun after that."""
-    slow = Slow(1.0)
-    asking = prober(recorder, slow)
-    asking.batch(5)
-    assert len(slow.begun) > 1
-    recorder.event("annotate")
-    acted = time.monotonic()
-    asked_before = len(slow.begun)
-    asking.batch(5)
-    assert slow.begun[asked_before] >= acted
+def test_enough_is_enough(recorder: Recorder) -> None:
+    """Nobody goes on asking when the case has seen what it was to see, and the next batch is about something else."""
+    paper = Paper(alone=3.0)
+    asking = prober(recorder, paper)
+    asking.batch(10)
+    asking.enough()
+    stand_still(1.5)
+    assert len(asking.batch(10)) == 10
+    assert paper.made == 20
 
 
 def test_of_requests_that_all_count_none_is_thrown_away(recorder: Recorder) -> None:
-    """Whatever the case does meanwhile, each batch that was begun is fetched in the end."""
-    slow = Slow(1.2)
-    asking = replace(prober(recorder, slow), lasting=True)
+    """Each request that was made is fetched in the end."""
+    paper = Paper(alone=2.0)
+    asking = prober(recorder, paper)
     rows = [*asking.batch(5)]
-    recorder.event("annotate")
+    stand_still(1.2)
     rows += asking.batch(10)
+    stand_still(1.2)
     rows += asking.rest()
-    assert len(slow.begun) > 2
-    assert len(rows) == slow.planned
+    assert len(rows) == paper.made > 15
     assert asking.rest() == []
 
 
 def test_a_load_misses_no_request_of_a_batch_that_was_late(recorder: Recorder) -> None:
     """What a case writes while requests are under way costs none of them its row."""
-    slow = Slow(0.8)
-    with under_load(prober(recorder, slow), each=6) as load:
+    paper = Paper(seconds=0.8, alone=2.0)
+    with under_load(prober(recorder, paper), each=6) as load:
         for _ in range(3):
             recorder.event("annotate")
             recorder.observe(load.batch(1))
-    assert len(recorder.history().observations()) == slow.planned
+    assert len(recorder.history().observations()) == paper.made
 
 
-def test_a_flow_is_never_asked_ahead(recorder: Recorder) -> None:
+def test_a_flow_has_no_spare(recorder: Recorder) -> None:
     """Its port is taken as long as a batch lasts."""
-    slow = Slow(0.5)
-    asking = prober(recorder, slow, source_port=20_000)
+    paper = Paper(alone=2.0)
+    asking = prober(recorder, paper, source_port=20_000)
     asking.batch(5)
-    assert len(slow.begun) == 1
+    stand_still(0.8)
+    asking.batch(5)
+    assert paper.made == 10

@@ -124,6 +124,16 @@ def clusters(monkeypatch: pytest.MonkeyPatch) -> Clusters:
     return kept
 
 
+class Nobody:
+    """Is asked nothing."""
+
+    def __call__(self, *_: Any, **__: Any) -> Any:
+        raise AssertionError("nobody is asked")
+
+    def over(self, *_: Any) -> Any:
+        raise AssertionError("nobody was asked")
+
+
 class Case:
     """A shop for one case, and what the case is to be told of at its end."""
 
@@ -142,15 +152,12 @@ class Case:
             draw="7 DISC-04[east-west]",
             recorder=self.recorder,
             clock=clock,
-            execute=self._execute,
+            execute=Nobody(),
             removals=Removals(),
             undo=self.undone.append,
             footing=lambda _: None,
             namespaces=lambda _: None,
         )
-
-    def _execute(self, *_: Any, **__: Any) -> Any:
-        raise AssertionError("nobody is asked")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +19,9 @@ from meshproof.clusters.fleet import Cluster, ClusterSpec
 from meshproof.fixtures import traffic
 from meshproof.fixtures.clock import RunClock
 from meshproof.fixtures.exchange import Exchange
+from meshproof.fixtures.history import Observation
 from meshproof.fixtures.outcomes import Outcome
-from meshproof.fixtures.probes import Pod, Sender, Target, probe, probe_all
+from meshproof.fixtures.probes import Pod, Sender, Target, Turn, probe, probe_all
 
 EAST = Cluster(ClusterSpec("east", 1, 2, "10.101.0.0/24", "10.141.0.0/16", "172.20.0.0/16"), "east", Path("none"))
 CLIENT, OTHER = Pod("east", "east-1", "ns", "client-0"), Pod("east", "east-2", "ns", "client-1")
@@ -92,6 +93,35 @@ def test_plans_run_side_by_side_in_one_conversation() -> None:
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(ask, range(3, 11))) == list(range(3, 11))
     assert len(opened.talks) == 1
+    exchange.close()
+
+
+def test_a_spare_asks_when_nothing_else_comes_and_no_longer() -> None:
+    """It begins late, goes on by itself, and ends with the next plan of its chain; one in time asks nothing at all."""
+    exchange, clock = Exchange(Opened()), RunClock()
+
+    def ask(turn: Turn, count: int) -> list[Observation]:
+        return probe(CLIENT, EAST, (NOWHERE,), count, 0.02, 1.0, clock, turn=turn, execute=exchange)
+
+    with ThreadPoolExecutor(3) as pool:
+        begun = clock.now()
+        ask(Turn("mine", 1), 1)
+        spare = pool.submit(ask, Turn("mine", 1, 0.3), 500)
+        idle = pool.submit(ask, Turn("mine", 1, 60.0), 500)
+        others = pool.submit(ask, Turn("another's", 1, 0.1), 40)
+        assert not wait([spare, idle], timeout=1.0).done
+        ended = clock.now()
+        ask(Turn("mine", 2), 1)
+        rows = spare.result(5)
+        assert idle.result(5) == []
+        assert len(others.result(5)) == 40
+        assert ask(Turn("mine", 1, 0.01), 500) == []  # it came after the one that ends it
+        last = pool.submit(ask, Turn("mine", 2, 60.0), 500)
+        exchange.over(Sender(CLIENT, EAST, (NOWHERE,)), Turn("mine", 2))
+        assert last.result(5) == []
+    assert rows[0].due - begun >= 0.3
+    assert 20 <= len(rows) <= 1 + (ended + 0.2 - rows[0].due) / 0.02
+    assert {row.outcome for row in rows} == {Outcome.REFUSED}
     exchange.close()
 
 

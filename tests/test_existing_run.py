@@ -35,6 +35,9 @@ class Closed:
         source = Source("east", "east-1", "client")
         return [Observation(source, "10.1.0.7:8080/http", now, now, now, Outcome.TIMED_OUT, None) for _ in range(count)]
 
+    def enough(self):
+        pass
+
     def describe(self):
         return "paper"
 

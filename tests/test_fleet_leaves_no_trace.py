@@ -27,12 +27,17 @@ COMPILED = Path(sys.pycache_prefix or Path(__file__).parent / "__pycache__")
 """Where Python keeps what it compiles; a checkout may lie in a folder that is compared."""
 
 
+def machine_without(tmp_path: Path) -> machine.Machine:
+    """The machine, but for what the tests and Python itself write."""
+    return machine.look(leave_out=[tmp_path.parent, COMPILED])
+
+
 @pytest.fixture
 def before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[machine.Machine]:
     """The machine before the test, with meshproof's state in a folder of the test's own."""
     monkeypatch.setenv("MESHPROOF_STATE", str(tmp_path / "state"))
     monkeypatch.chdir(tmp_path)
-    yield machine.look(leave_out=[tmp_path.parent, COMPILED])
+    yield machine_without(tmp_path)
     EmbeddedProvider().down("two", lambda line: None)
 
 
@@ -51,7 +56,7 @@ def meshproof(*arguments: str) -> subprocess.Popen[str]:
 def assert_as(before: machine.Machine, tmp_path: Path, told: str) -> None:
     """The kernel takes namespaces apart in the background, so the comparison has a deadline, not a sleep."""
     deadline = time.monotonic() + SETTLE_SECONDS_MAX
-    while difference := before.difference(machine.look(leave_out=[tmp_path.parent, COMPILED])):
+    while difference := before.difference(machine_without(tmp_path)):
         if time.monotonic() > deadline:
             pytest.fail(f"the machine is not as before: {difference}\n{told}")
     assert not fleet_directory("two").exists()
@@ -62,9 +67,7 @@ def test_up_and_down_leave_the_machine_as_it_was(before: machine.Machine, tmp_pa
     up = meshproof("up", "two")
     told, _ = up.communicate(timeout=240)
     assert up.returncode == 0, told
-    assert before.difference(machine.look(leave_out=[tmp_path.parent, COMPILED]))["links"]["new"], (
-        "the comparison sees a fleet"
-    )
+    assert before.difference(machine_without(tmp_path))["links"]["new"], "the comparison sees a fleet"
 
     down = meshproof("down", "two")
     told += down.communicate(timeout=60)[0]

@@ -12,7 +12,7 @@ import pytest
 
 from meshproof.clusters.api import ExecFailed, Executed
 from meshproof.clusters.fleet import Cluster, ClusterSpec
-from meshproof.fixtures import stalls
+from meshproof.fixtures import probes
 from meshproof.fixtures.checkers import check
 from meshproof.fixtures.clock import RunClock
 from meshproof.fixtures.history import History, Match, Observation
@@ -27,10 +27,14 @@ EAST = Cluster(ClusterSpec("east", 1, 1, "10.1.0.0/24", "10.2.0.0/16", "172.20.0
 POD = Pod("east", "east-1", "ns", "echo-0", "u", "10.2.0.2", "echo")
 
 
-def asked(letters: str, seconds: float = 2.0) -> History:
-    """A case that is asked twice a second and expects an answer each time; a request without one took `seconds`."""
-    lasting = [replace(one, end=one.due + seconds) if one.outcome.value == "timed-out" else one for one in row(letters)]
-    return history((lasting, consistently(ANY, during=3.0)))
+def lasting(letters: str) -> list[Observation]:
+    """Two requests a second; one without an answer took two."""
+    return [replace(one, end=one.due + 2.0) if one.outcome is Outcome.TIMED_OUT else one for one in row(letters)]
+
+
+def asked(letters: str, **changed: Any) -> History:
+    """A case that expects an answer each time; its observations are `changed` in these fields."""
+    return history(([replace(one, **changed) for one in lasting(letters)], consistently(ANY, during=3.0)))
 
 
 STOOD = Stall("east/echo-0", 1.0, 2.6, 1.5)
@@ -74,31 +78,28 @@ def test_an_answer_from_the_wrong_place_is_never_excused() -> None:
 
 def test_a_request_that_found_no_connection_is_never_excused() -> None:
     """A kernel takes connections for a program that stands still, so what drops them is the network."""
-    lost = asked("wwwtwwww")
-    lost = History(tuple(replace(e, detail=NO_CONNECTION) if isinstance(e, Observation) else e for e in lost.entries))
+    lost = asked("wwwtwwww", detail=NO_CONNECTION)
     assert not unanswered(lost)
     assert excuse(lost, [STOOD]) == ""
 
 
 def test_a_question_to_a_name_server_is_never_excused() -> None:
     """No pod of ours was to answer it."""
-    lost = asked("wwwtwwww")
-    lost = History(tuple(replace(e, to="x:53/dns") if isinstance(e, Observation) else e for e in lost.entries))
-    assert not unanswered(lost)
+    assert not unanswered(asked("wwwtwwww", to="x:53/dns"))
 
 
 def test_another_claim_that_fails_by_itself_is_not_excused() -> None:
     """The stall explains one broken promise of two."""
-    lost = [replace(one, end=one.due + 2) if one.outcome is Outcome.TIMED_OUT else one for one in row("wwwtwwww")]
-    both = history((lost, consistently(ANY, during=3.0)), (row("eeeeeeee", 9.0), consistently(since=9.0)))
+    both = history(
+        (lasting("wwwtwwww"), consistently(ANY, during=3.0)), (row("eeeeeeee", 9.0), consistently(since=9.0))
+    )
     assert excuse(both, [STOOD]) == ""
 
 
 def test_a_control_that_saw_silence_is_left_alone() -> None:
     """Only what failed is judged again: a control that was met by time-outs stays met."""
-    silence = [replace(one, end=one.due + 2) for one in row("ttt")]
     quiet = eventually(Match(outcome=Outcome.TIMED_OUT), role="control", name="nobody answers")
-    broken = history((silence, quiet), (row("eeeeeeee", 9.0), consistently(since=9.0)))
+    broken = history((lasting("ttt"), quiet), (row("eeeeeeee", 9.0), consistently(since=9.0)))
     assert check(broken).verdict is Verdict.FAILED
     assert excuse(broken, [Stall("east/echo-0", 0.0, 4.0, 4.0)]) == ""
 
@@ -109,7 +110,7 @@ def told(monkeypatch: pytest.MonkeyPatch, answer: Any, seen: History) -> list[St
             raise answer
         return Executed(answer, b"", None, 0, time.monotonic() - 1, time.monotonic(), time.monotonic())
 
-    monkeypatch.setattr(stalls, "exec_in", execute)
+    monkeypatch.setattr(probes, "exec_in", execute)
     return ask_stalls([(EAST, POD)], seen, RunClock())
 
 

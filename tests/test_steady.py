@@ -43,6 +43,9 @@ class Network:
     def describe(self) -> str:
         return "east/client-0 → echo.ns:80/tcp"
 
+    def enough(self) -> None:
+        """Nothing goes on by itself."""
+
     def batch(self, count: int) -> Sequence[Observation]:
         if self.broken:
             raise RuntimeError(self.broken)
