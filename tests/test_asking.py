@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import math
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -20,9 +19,9 @@ from meshproof.clusters.fleet import Cluster, ClusterSpec
 from meshproof.fixtures.asking import EchoProber
 from meshproof.fixtures.clock import RunClock
 from meshproof.fixtures.history import CaseHeader, Observation, Recorder
-from meshproof.fixtures.probes import Pod, Sender, Target, Turn
+from meshproof.fixtures.probes import Pod, Sender, Target
 from meshproof.fixtures.steady import under_load
-from meshproof.fixtures.traffic import IDENTITY, Plan, Turns, clock_identity, read_plan
+from meshproof.fixtures.traffic import IDENTITY, Plan, Spare, clock_identity, read_plan
 
 EAST = Cluster(ClusterSpec("east", 1, 2, "10.101.0.0/24", "10.141.0.0/16", "172.20.0.0/16"), "east", Path("none"))
 CLIENT = Pod("east", "east-1", "ns", "client-0")
@@ -31,14 +30,13 @@ CASE = CaseHeader("DISC-04[east-west]", "DISC-04", ("east", "west"), "cilium", 7
 
 @dataclass
 class Paper:
-    """An executor whose requests are all answered at once; a spare goes on for `alone` seconds, or until it is over."""
+    """Pods whose requests are all answered at once; a batch takes some seconds on its way back."""
 
     seconds: float = 0.0
-    """Of a batch, on its way back."""
-    alone: float = 0.0
     made: int = 0
     """Requests of all plans."""
-    turns: Turns = field(default_factory=Turns)
+    spares: dict[str, tuple[Spare, float]] = field(default_factory=dict)
+    """With when they begin, by chain."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __call__(
@@ -47,32 +45,32 @@ class Paper:
         plan = read_plan(base64.urlsafe_b64decode(argv[-1]))
         started = time.monotonic()
         with self.lock:
-            over = self.turns.take(plan)
-        made = plan.count
-        if plan.after:
-            over.wait(self.alone)
-            late = time.monotonic() - started - plan.after
-            made = min(made, max(0, 1 + math.floor(late / plan.interval)))
-        else:
-            time.sleep(self.seconds)  # the way back
-        with self.lock:
-            self.made += made
-        return self.answers(plan, started, made)
-
-    def over(self, sender: Sender, turn: Turn) -> None:
-        with self.lock:
-            self.turns.end(turn.chain, turn.number)
-
-    def answers(self, plan: Plan, started: float, made: int) -> Executed:
+            dues = [started + seq * plan.interval for seq in range(plan.count)]
+            spared = self._spared(plan, started)
+            self.made += len(spared) + plan.count
+        time.sleep(self.seconds)  # the way back
         begin = {"monotonic": started, "wall": 0.0, "run": plan.run, "clock": clock_identity()}
-        by = dict.fromkeys(IDENTITY, "x") | {"namespace": "ns"}
         said: list[dict[str, Any]] = [{"begin": begin}]
-        for seq in range(made):
-            times = dict.fromkeys(("due", "start", "end"), started + plan.after + seq * plan.interval)
-            said.append({"target": "0", "seq": seq, "outcome": "reached", "detail": "", "by": by} | times)
-        said.append({"end": {"rows": made, "monotonic": started, "wall": 0.0, "run": plan.run}})
+        said += [{"spare": self._row(-1, due)} for due in spared]
+        said += [self._row(seq, due) for seq, due in enumerate(dues)]
+        said.append({"end": {"rows": plan.count, "monotonic": started, "wall": 0.0, "run": plan.run}})
         output = b"".join(json.dumps(line).encode() + b"\n" for line in said)
         return Executed(output, b"", None, 0, started, started, time.monotonic())
+
+    def _spared(self, plan: Plan, now: float) -> list[float]:
+        if plan.spare is None:
+            return []
+        spare, since = self.spares.pop(plan.spare.chain, (plan.spare, now))
+        self.spares[plan.spare.chain] = plan.spare, now + (plan.count - 1) * plan.interval + plan.spare.after
+        return [due for k in range(spare.count) if (due := since + k * spare.interval) < now]
+
+    def _row(self, seq: int, due: float) -> dict[str, Any]:
+        by = dict.fromkeys(IDENTITY, "x") | {"namespace": "ns"}
+        times = dict.fromkeys(("due", "start", "end"), due)
+        return {"target": "0", "seq": seq, "outcome": "reached", "detail": "", "by": by} | times
+
+    def over(self, sender: Sender, chain: str) -> None:
+        self.spares.pop(chain, None)
 
 
 @pytest.fixture
@@ -104,7 +102,7 @@ def gaps(rows: Sequence[Observation]) -> list[float]:
 
 def test_who_stands_still_between_two_batches_sees_all_the_same(recorder: Recorder) -> None:
     """The pods go on asking, and their rows come with the next batch."""
-    asking = prober(recorder, Paper(alone=2.0))
+    asking = prober(recorder, Paper())
     rows = [*asking.batch(10)]
     stand_still(1.5)
     rows += asking.batch(10)
@@ -114,14 +112,14 @@ def test_who_stands_still_between_two_batches_sees_all_the_same(recorder: Record
 
 def test_a_batch_that_is_late_does_not_stop_the_asking(recorder: Recorder) -> None:
     """While one waits for its time-outs the pods go on, too."""
-    asking = prober(recorder, Paper(seconds=1.5, alone=2.0))
+    asking = prober(recorder, Paper(seconds=1.5))
     rows = [*asking.batch(10), *asking.batch(10)]
     assert max(gaps(rows)) < 1.0
 
 
 def test_a_batch_in_time_is_asked_alone(recorder: Recorder) -> None:
     """No spare asks anything where the next batch comes."""
-    paper = Paper(seconds=0.05, alone=2.0)
+    paper = Paper(seconds=0.05)
     asking = prober(recorder, paper)
     assert [len(asking.batch(10)) for _ in range(3)] == [10, 10, 10]
     assert paper.made == 30
@@ -137,7 +135,7 @@ def test_several_ask_no_more_than_one_would(recorder: Recorder) -> None:
 
 def test_enough_is_enough(recorder: Recorder) -> None:
     """Nobody goes on asking when the case has seen what it was to see, and the next batch is about something else."""
-    paper = Paper(alone=3.0)
+    paper = Paper()
     asking = prober(recorder, paper)
     asking.batch(10)
     asking.enough()
@@ -148,20 +146,19 @@ def test_enough_is_enough(recorder: Recorder) -> None:
 
 def test_of_requests_that_all_count_none_is_thrown_away(recorder: Recorder) -> None:
     """Each request that was made is fetched in the end."""
-    paper = Paper(alone=2.0)
+    paper = Paper()
     asking = prober(recorder, paper)
     rows = [*asking.batch(5)]
     stand_still(1.2)
     rows += asking.batch(10)
     stand_still(1.2)
     rows += asking.rest()
-    assert len(rows) == paper.made > 15
-    assert asking.rest() == []
+    assert len(rows) == paper.made > 16
 
 
 def test_a_load_misses_no_request_of_a_batch_that_was_late(recorder: Recorder) -> None:
     """What a case writes while requests are under way costs none of them its row."""
-    paper = Paper(seconds=0.8, alone=2.0)
+    paper = Paper(seconds=0.8)
     with under_load(prober(recorder, paper), each=6) as load:
         for _ in range(3):
             recorder.event("annotate")
@@ -171,7 +168,7 @@ def test_a_load_misses_no_request_of_a_batch_that_was_late(recorder: Recorder) -
 
 def test_a_flow_has_no_spare(recorder: Recorder) -> None:
     """Its port is taken as long as a batch lasts."""
-    paper = Paper(alone=2.0)
+    paper = Paper()
     asking = prober(recorder, paper, source_port=20_000)
     asking.batch(5)
     stand_still(0.8)

@@ -7,9 +7,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -21,11 +22,13 @@ from meshproof.fixtures.clock import RunClock
 from meshproof.fixtures.exchange import Exchange
 from meshproof.fixtures.history import Observation
 from meshproof.fixtures.outcomes import Outcome
-from meshproof.fixtures.probes import Pod, Sender, Target, Turn, probe, probe_all
+from meshproof.fixtures.probes import Pod, Sender, Spare, Target, probe, probe_all
 
 EAST = Cluster(ClusterSpec("east", 1, 2, "10.101.0.0/24", "10.141.0.0/16", "172.20.0.0/16"), "east", Path("none"))
 CLIENT, OTHER = Pod("east", "east-1", "ns", "client-0"), Pod("east", "east-2", "ns", "client-1")
 TICK_SECONDS = 0.005
+STALL_SECONDS = 1.0
+"""Ours, which is what a spare is for."""
 NOWHERE = Target("127.0.0.1", 1, "tcp")
 
 
@@ -97,31 +100,28 @@ def test_plans_run_side_by_side_in_one_conversation() -> None:
 
 
 def test_a_spare_asks_when_nothing_else_comes_and_no_longer() -> None:
-    """It begins late, goes on by itself, and ends with the next plan of its chain; one in time asks nothing at all."""
+    """It begins late, and what it saw comes with the next plan of its chain; one that is over in time asks nothing."""
     exchange, clock = Exchange(Opened()), RunClock()
 
-    def ask(turn: Turn, count: int) -> list[Observation]:
-        return probe(CLIENT, EAST, (NOWHERE,), count, 0.02, 1.0, clock, turn=turn, execute=exchange)
+    def ask(chain: str, count: int = 2, *targets: Target) -> list[Observation]:
+        spare = Spare(chain, 0.3, 0.05, 40)
+        asked = (NOWHERE, *targets)
+        return probe(CLIENT, EAST, asked, count, 0.02, 1.0, clock, spare=spare, execute=exchange)
 
-    with ThreadPoolExecutor(3) as pool:
-        begun = clock.now()
-        ask(Turn("mine", 1), 1)
-        spare = pool.submit(ask, Turn("mine", 1, 0.3), 500)
-        idle = pool.submit(ask, Turn("mine", 1, 60.0), 500)
-        others = pool.submit(ask, Turn("another's", 1, 0.1), 40)
-        assert not wait([spare, idle], timeout=1.0).done
-        ended = clock.now()
-        ask(Turn("mine", 2), 1)
-        rows = spare.result(5)
-        assert idle.result(5) == []
-        assert len(others.result(5)) == 40
-        assert ask(Turn("mine", 1, 0.01), 500) == []  # it came after the one that ends it
-        last = pool.submit(ask, Turn("mine", 2, 60.0), 500)
-        exchange.over(Sender(CLIENT, EAST, (NOWHERE,)), Turn("mine", 2))
-        assert last.result(5) == []
+    begun = clock.now()
+    for chain in ("late", "in time", "enough", "others"):
+        assert len(ask(chain)) == 2
+    assert len(ask("in time")) == 2
+    exchange.over(Sender(CLIENT, EAST, (NOWHERE,)), "enough")
+    time.sleep(STALL_SECONDS)
+    rows = ask("late")
+    ended = clock.now()
+    assert len(ask("enough")) == 2
+    assert len(ask("others", 2, Target("127.0.0.1", 2, "tcp"))) == 4  # whoever asks somebody else gets none of them
+    assert 10 <= len(rows) - 2 <= (ended - begun) / 0.05
     assert rows[0].due - begun >= 0.3
-    assert 20 <= len(rows) <= 1 + (ended + 0.2 - rows[0].due) / 0.02
-    assert {row.outcome for row in rows} == {Outcome.REFUSED}
+    assert all(0.01 < later.due - sooner.due < 0.3 for sooner, later in pairwise(rows))
+    assert {(row.outcome, row.to) for row in rows} == {(Outcome.REFUSED, str(NOWHERE))}
     exchange.close()
 
 

@@ -220,7 +220,7 @@ def test_a_hanging_lookup_holds_up_nothing(monkeypatch: pytest.MonkeyPatch, port
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: [[released.wait(10)] * 4 + [("127.0.0.1", 1)]])
     rows: list[dict[str, Any]] = []
     asked = plan(target(80, host="hangs.test"), target(ports["tcp"], "tcp", name="y"), count=3, timeout=0.2)
-    prober, started = traffic.Prober(traffic.Plan(asked), rows.append, threading.Event()), time.monotonic()
+    prober, started = traffic.Prober(traffic.Plan(asked), rows.append), time.monotonic()
     prober.run(started, lambda: True)
     took = time.monotonic() - started
     released.set()
@@ -246,9 +246,9 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"targets": [target(1), target(1)]}, "same id"),
     ({"targets": [target(70_000)]}, "port"),
     ({"targets": [target(1, host="a b")]}, "not a name"),
-    ({"turn": {"chain": "c", "number": 1, "after": 599.8}}, "longer than 600"),
-    ({"turn": {"chain": 3, "number": 1, "after": 0}}, "chain"),
-    ({"turn": "mine"}, "turn"),
+    ({"spare": {"chain": "c", "after": 1, "interval": 1.0, "count": 600}}, "longer than 600"),
+    ({"spare": {"chain": "", "after": 1, "interval": 1.0, "count": 6}}, "chain"),
+    ({"spare": "mine"}, "spare"),
 ]
 
 

@@ -89,7 +89,7 @@ def run(count: int = 3, timeout: float = 0.3, **target: Any) -> list[dict[str, A
     """The rows of a plan with one target, in order of their number."""
     rows: list[dict[str, Any]] = []
     given = {"run": "r", "targets": [{"id": "t", **target}], "count": count, "interval": 0.02, "timeout": timeout}
-    Prober(Plan(given), rows.append, threading.Event()).run(time.monotonic(), lambda: True)
+    Prober(Plan(given), rows.append).run(time.monotonic(), lambda: True)
     return sorted(rows, key=lambda row: int(row["seq"]))
 
 
