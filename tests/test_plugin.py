@@ -357,6 +357,7 @@ def test_promises_without_a_case_are_not_built(suite: pytest.Pytester) -> None:
 def test_what_was_planned_and_not_reported_is_unknown(suite: pytest.Pytester, stop: str) -> None:
     """A run that stops early, by -x or Ctrl-C, lists the rest as unknown and ends with 11."""
     body = '@requirement("DISC-02")\ndef test_stop(pair):\n    os.kill(os.getpid(), signal.SIGINT)\n' + HOLDS
+    body += '\n@requirement("DISC-11")\ndef test_lacking(pair):\n    pass\n'
     if stop == "-x":
         body = body.replace("os.kill(os.getpid(), signal.SIGINT)", "pass")
     suite.makepyfile(test_paper=PREAMBLE + body)
@@ -365,6 +366,9 @@ def test_what_was_planned_and_not_reported_is_unknown(suite: pytest.Pytester, st
     assert result.ret == 11
     assert only(suite).verdict is Verdict.UNKNOWN
     assert "ended before it was reported" in only(suite).reason
+    lacking = cases(left_by(suite))["DISC-11[east-west]"]
+    assert (lacking.verdict, bool(lacking.reason)) == (Verdict.UNSUPPORTED, True)
+    assert ("the run was interrupted before its end" in left_by(suite).notes) == (stop == "interrupt")
 
 
 def test_a_killed_run_leaves_its_evidence(suite: pytest.Pytester) -> None:

@@ -218,6 +218,16 @@ def test_a_red_case_without_a_message_still_has_four_parts() -> None:
         assert f"    {part}" in text
 
 
+def test_many_cases_with_one_reason_are_told_together() -> None:
+    """Hundreds of cases that an interrupt left unjudged are one paragraph; what has a message of its own is in full."""
+    why = "it was planned, and the run ended before it was reported"
+    left = [replace(one, verdict=Verdict.UNKNOWN, reason=why) for one in every_pair(tuple("abcdef"), "DISC-01")]
+    shown = " ".join(printed(run(broken(), *left, exit_code=1)).split())
+    assert f"? UNKNOWN 30 cases were not judged: {why} DISC-01[a-b]," in shown
+    assert shown.count(why) == 1
+    assert "X FAILED DISC-04[east-west]" in shown
+
+
 def test_an_empty_run_is_no_green_page() -> None:
     """A run without a case says that nothing ran."""
     lines = printed(run(exit_code=5)).splitlines()

@@ -24,6 +24,8 @@ from meshproof.report.page import Line, Piece, line, paragraph, plain, printable
 from meshproof.report.view import RED, View, headline
 
 _SLOWEST = 5
+_TOGETHER = 3
+"""So many unjudged cases with one reason are told in one."""
 _TO_BE_COPIED = ("again:", "evidence:")
 _STANDINGS = (
     Standing.FAILED,
@@ -82,12 +84,29 @@ def _about(seen: View) -> Iterator[Line]:
 
 def _red(seen: View, run_dir: Path) -> Iterator[Line]:
     for verdict in RED:
+        together = _without_more(seen.of(verdict))
+        for reason, cases in together.items():
+            yield line()
+            told = f"{len(cases)} cases were not judged: {reason}"
+            yield from paragraph(told, f"{MARKS[verdict]}  ", hang="    ", style="bad")
+            yield from paragraph(", ".join(case.id for case in cases), "    ")
         for case in seen.of(verdict):
+            if not case.message and case.reason in together:
+                continue
             yield line()
             yield from paragraph(f"{case.id}  {case.title}", f"{MARKS[verdict]}  ", hang="    ", style="bad")
             for text in "\n".join(_four_parts(case, run_dir)).split("\n"):
                 whole = text.startswith(_TO_BE_COPIED)
                 yield from [line(f"    {printable(text)}")] if whole else paragraph(text, "    ")
+
+
+def _without_more(cases: Iterable[CaseResult]) -> dict[str, list[CaseResult]]:
+    """Those that say nothing but the same few words, by them; an interrupted run has hundreds."""
+    found: dict[str, list[CaseResult]] = {}
+    for case in cases:
+        if not case.message:
+            found.setdefault(case.reason, []).append(case)
+    return {reason: group for reason, group in found.items() if len(group) >= _TOGETHER}
 
 
 def _four_parts(case: CaseResult, run_dir: Path) -> Iterator[str]:
