@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -154,6 +155,15 @@ def test_a_claim_can_be_described(capsys: pytest.CaptureFixture[str]) -> None:
         "topology hub-and-spoke",
     ):
         assert word in text
+
+
+def test_defects_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    """By name, with the requirement that notices each, for `--defect`."""
+    assert main(["list", "--defects"]) == 0
+    told = capsys.readouterr().out
+    assert re.search(r"^shared_ignored +DISC-04 ", told, re.MULTILINE)
+    assert main(["list", "--defects", "-o", "json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["defects"]) == len(told.splitlines()) - 1
 
 
 def test_claims_are_listed_for_every_profile(capsys: pytest.CaptureFixture[str]) -> None:

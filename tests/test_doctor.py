@@ -103,6 +103,7 @@ def test_another_fleet_is_told_and_the_own_one_is_none(
     own, other = tmp_path / "state/fleets/two", tmp_path / "elsewhere/fleets/three"
     monkeypatch.setattr(occupied, "living_fleets", lambda: frozenset({own}))
     preflight.require(spec)
+    assert [check.seen for check in preflight.checks(spec) if check.name == "no other fleet"] == ["two itself is up"]
     monkeypatch.setattr(occupied, "living_fleets", lambda: frozenset({own, other}))
     assert refusal(spec) == (
         f"another embedded fleet is up ({other}), and a machine carries one at a time; "

@@ -207,15 +207,14 @@ def _memory(members: int) -> Check:
 
 
 def _alone(spec: FleetSpec | None) -> Check:
-    own = places.fleet_directory(spec.name) if spec else None
-    others = sorted(str(fleet) for fleet in occupied.living_fleets() if fleet != own)
+    own, living = places.fleet_directory(spec.name) if spec else None, occupied.living_fleets()
+    others = sorted(str(fleet) for fleet in living if fleet != own)
     if others and spec is None:
         return Check(_ALONE, ok=True, seen=f"a fleet is up: {others[0]}")
-    fix = f"run first: {_down(Path(others[0]))}" if others else ""
-    seen = (
-        f"another embedded fleet is up ({others[0]}), and a machine carries one at a time" if others else "none is up"
-    )
-    return _check(_ALONE, not others, seen, fix)
+    if others:
+        seen = f"another embedded fleet is up ({others[0]}), and a machine carries one at a time"
+        return Check(_ALONE, ok=False, seen=seen, fix=f"run first: {_down(Path(others[0]))}")
+    return Check(_ALONE, ok=True, seen=f"{own.name} itself is up" if own and own in living else "none is up")
 
 
 def _down(fleet: Path) -> str:

@@ -1,12 +1,13 @@
 """List every requirement: its id, whether this suite tests it yet, and what it promises. Or every claim of the
 documents, with the requirements it stands by, in each profile; with a finished run, also what came of it (the rule:
-`standing` in report.schema.json).
+`standing` in report.schema.json). Or every defect that the reference mesh can be given, and which requirement notices it.
 
 examples:
   meshproof list --tested
   meshproof list --not-built               and the work that will bring them
   meshproof list --claims
   meshproof list --claims --run latest     how each claim came out of the latest run
+  meshproof list --defects                 for `meshproof prove --defect NAME` and `meshproof run --defect NAME`
   meshproof list -o json"""
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ def arguments(own: argparse.ArgumentParser) -> None:
     which.add_argument("--tested", action="store_true", help="only requirements that are tested")
     which.add_argument("--not-built", action="store_true", help="only those that are not, and what they wait for")
     which.add_argument("--claims", action="store_true", help="the claims of the documents instead")
+    which.add_argument("--defects", action="store_true", help="the defects of the reference mesh instead")
     own.add_argument("--run", metavar="RUN", help="with --claims: how they came out of this run (a folder, or latest)")
     add_output_option(own)
 
@@ -43,6 +45,8 @@ def execute(options: argparse.Namespace) -> int:
         raise Refused("--run goes with --claims; a run as a whole is printed by `meshproof report`")
     if options.claims:
         return _list_claims(options)
+    if options.defects:
+        return _list_defects(options)
     wanted = {"tested"} if options.tested else {"not built"} if options.not_built else {"tested", "not built"}
     chosen = [entry for entry in requirements() if entry["status"] in wanted]
     if options.output == "json":
@@ -125,6 +129,18 @@ def claims(seen: View | None) -> list[dict[str, Any]]:
         }
         for claim in book.claims.values()
     ]
+
+
+def _list_defects(options: argparse.Namespace) -> int:
+    from meshproof.clusters.meshes.reference.defects import every
+
+    if options.output == "json":
+        fields = ("name", "models", "requirement", "expectation", "stays_green")
+        print_json({"defects": [{field: getattr(defect, field) for field in fields} for defect in every()]})
+    else:
+        rows = [(defect.name, defect.requirement, defect.expectation, defect.models) for defect in every()]
+        print_table(("DEFECT", "BREAKS", "AND THERE", "MODELLED ON"), rows)
+    return 0
 
 
 def _list_claims(options: argparse.Namespace) -> int:
