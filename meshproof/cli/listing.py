@@ -1,6 +1,6 @@
 """List every requirement: its id, whether this suite tests it yet, and what it promises. Or every claim of the
 documents, with the requirements it stands by, in each profile; with a finished run, also what came of it (the rule:
-`standing` in report.schema.json). Or every defect that the reference mesh can be given, and which requirement notices it.
+`standing` in report.schema.json). Or every defect that the reference mesh can be given, and what notices it.
 
 examples:
   meshproof list --tested
