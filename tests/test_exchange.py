@@ -109,9 +109,8 @@ def test_a_spare_asks_when_nothing_else_comes_and_no_longer() -> None:
         return probe(CLIENT, EAST, asked, count, 0.02, 1.0, clock, spare=spare, execute=exchange)
 
     begun = clock.now()
-    for chain in ("late", "in time", "enough", "others"):
+    for chain in ("late", "enough", "others"):
         assert len(ask(chain)) == 2
-    assert len(ask("in time")) == 2
     exchange.over(Sender(CLIENT, EAST, (NOWHERE,)), "enough")
     time.sleep(STALL_SECONDS)
     rows = ask("late")
@@ -120,7 +119,7 @@ def test_a_spare_asks_when_nothing_else_comes_and_no_longer() -> None:
     assert len(ask("others", 2, Target("127.0.0.1", 2, "tcp"))) == 4  # whoever asks somebody else gets none of them
     assert 10 <= len(rows) - 2 <= (ended - begun) / 0.05
     assert rows[0].due - begun >= 0.3
-    assert all(0.01 < later.due - sooner.due < 0.3 for sooner, later in pairwise(rows))
+    assert all(0.01 < later.due - sooner.due < 0.3 for sooner, later in pairwise(rows[:-2]))
     assert {(row.outcome, row.to) for row in rows} == {(Outcome.REFUSED, str(NOWHERE))}
     exchange.close()
 

@@ -247,6 +247,9 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"targets": [target(70_000)]}, "port"),
     ({"targets": [target(1, host="a b")]}, "not a name"),
     ({"spare": {"chain": "c", "after": 1, "interval": 1.0, "count": 600}}, "longer than 600"),
+    ({"spare": {"chain": "c", "after": 1, "interval": 0, "count": 100_000}}, "more than 100000"),
+    ({"spare": {"chain": "c", "after": 1, "interval": 1.0, "count": -1}}, "count"),
+    ({"spare": {"chain": "c", "after": 1, "interval": 1.0, "count": True}}, "count"),
     ({"spare": {"chain": "", "after": 1, "interval": 1.0, "count": 6}}, "chain"),
     ({"spare": "mine"}, "spare"),
 ]
