@@ -21,7 +21,7 @@ from meshproof.fixtures import traffic
 from meshproof.fixtures.clock import RunClock
 from meshproof.fixtures.history import Observation
 from meshproof.fixtures.outcomes import Outcome
-from meshproof.fixtures.probes import REQUESTS_PER_SECOND_MAX, Pod, Sender, Target, paced, probe, probe_all
+from meshproof.fixtures.probes import REQUESTS_PER_SECOND_MAX, Pod, Sender, Spare, Target, paced, probe, probe_all
 
 EAST = Cluster(ClusterSpec("east", 1, 2, "10.101.0.0/24", "10.141.0.0/16", "172.20.0.0/16"), "east", Path("none"))
 CLIENT = Pod("east", "east-1", "ns", "client-0")
@@ -68,8 +68,8 @@ def text(lines: Lines) -> bytes:
     return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
 
 
-def ask(execute: Pretend) -> list[Observation]:
-    return probe(CLIENT, EAST, TARGETS, COUNT, INTERVAL, 1.0, CLOCK, execute=execute)
+def ask(execute: Pretend, spare: Spare | None = None) -> list[Observation]:
+    return probe(CLIENT, EAST, TARGETS, COUNT, INTERVAL, 1.0, CLOCK, spare=spare, execute=execute)
 
 
 def changed(index: int, **fields: Any) -> Callable[[Lines], bytes]:
@@ -139,6 +139,37 @@ def test_a_failed_exec_keeps_the_rows_that_came() -> None:
     assert [o.outcome for o in seen] == [Outcome.REACHED] * 3 + [Outcome.HARNESS_ERROR] * 3
     assert "exec: closed without status" in seen[-1].detail
     assert seen[-1].due - seen[0].due == pytest.approx(2 * INTERVAL)
+
+
+SPARE = Spare("chain", 0.75, 0.5, 10)
+
+
+def with_spares(lines: Lines, *rows: dict[str, Any]) -> Lines:
+    """The output with what a spare of the plan before it saw, a second before its first row."""
+    earlier = {key: lines[1][key] - 1.0 for key in ("due", "start", "end")}
+    return [*lines[:-1], *({"spare": {**lines[1], "seq": -1, **earlier, **row}} for row in rows), lines[-1]]
+
+
+def test_what_a_spare_saw_comes_before_what_was_planned() -> None:
+    """Its rows are observations like others, at the time they were made."""
+    seen = ask(Pretend(lambda lines: text(with_spares(lines, {}, {"target": "1"}))), SPARE)
+    assert [o.to for o in seen[:2]] == ["echo.ns:80/http", "10.142.0.7:8081/tcp"]
+    assert {(o.outcome, o.by and o.by.pod) for o in seen} == {(Outcome.REACHED, "echo-1")}
+    assert len(seen) == 2 + PLANNED
+    assert seen[2].due - seen[0].due == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("row", [{"target": "7"}, {"by": {}}, {"start": 0.0}, {"outcome": "fine"}])
+def test_a_row_of_a_spare_is_as_sane_as_any(row: dict[str, Any]) -> None:
+    """One that is not counts for nothing, and costs no other."""
+    seen = ask(Pretend(lambda lines: text(with_spares(lines, row))), SPARE)
+    assert [o.outcome for o in seen] == [Outcome.REACHED] * PLANNED
+
+
+def test_what_a_spare_could_not_tell_any_more_is_a_harness_error() -> None:
+    """An output that was cut off after its last row may have lost what followed."""
+    seen = ask(Pretend(lambda lines: text(lines[:-1])), SPARE)
+    assert [o.outcome for o in seen] == [Outcome.REACHED] * PLANNED + [Outcome.HARNESS_ERROR] * len(TARGETS)
 
 
 def test_an_executor_that_breaks_is_a_harness_error() -> None:

@@ -333,3 +333,51 @@ def test_it_runs_under_an_old_python_alone() -> None:
     imported = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     imported += [name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names]
     assert {str(name).partition(".")[0] for name in imported} <= sys.stdlib_module_names
+
+
+def encoded(given: Any) -> bytes:
+    return base64.urlsafe_b64encode(given if isinstance(given, bytes) else json.dumps(given).encode())
+
+
+def test_odd_lines_end_no_conversation(ports: Ports) -> None:
+    """Whatever one asker sends, the plans of the others in the same pod are run."""
+    asks = plan(target(ports["tcp"], "tcp"))
+    deep, huge = b"[" * 100_000, {**asks, "spare": {"chain": "c", "after": 0, "interval": 1.0, "count": 10**400}}
+    odd = [b"- \xff", b"-", b"", b"1", b"2 !", b"3 " + encoded(deep), b"4 " + encoded(huge)]
+    lines = b"".join(line + b"\n" for line in [*odd, b"5 " + encoded(asks)])
+    with subprocess.Popen([*COMMAND, "converse"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None and process.stdout is not None  # noqa: PT018 - for the type checker
+        process.stdin.write(lines)
+        process.stdin.flush()
+        told = list(iter(process.stdout.readline, b"5\n"))
+        process.stdin.close()
+    assert sum(b'"error"' in line for line in told) == 5
+    assert sum(line.startswith(b"5 ") and b'"reached"' in line for line in told) == 1
+
+
+def test_what_a_spare_cannot_tell_is_no_silence() -> None:
+    """Of one that never ended each target has a harness error beside what was seen."""
+    given = {"chain": "c", "after": 0, "interval": 1.0, "count": 3}
+    asked = plan(target(1), target(2, name="y"), spare=given)
+    spare = traffic.Plan(asked).spare
+    assert spare is not None
+    spare.rows.append({"target": "x", "outcome": "reached"})
+    assert [(row["target"], row["outcome"]) for row in spare.told()] == [
+        ("x", "reached"),
+        ("x", "harness-error"),
+        ("y", "harness-error"),
+    ]
+    spare.ended.set()
+    assert len(spare.told()) == 1
+
+
+def test_what_a_stall_missed_is_not_made_up_for_at_once(ports: Ports) -> None:
+    """A spare that could not ask for a while asks once, and goes on at its pace."""
+    asked = traffic.Plan(
+        plan(target(ports["tcp"], "tcp"), spare={"chain": "c", "after": 0.1, "interval": 0.1, "count": 40})
+    )
+    rows: list[dict[str, Any]] = []
+    traffic.Prober(asked, rows.append).run(time.monotonic() - 3.55, lambda: True)
+    assert asked.spare is not None
+    assert 4 <= len(asked.spare.rows) <= 6
+    assert [row["seq"] for row in rows] == [0]
