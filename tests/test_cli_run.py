@@ -265,3 +265,16 @@ def test_an_interrupted_pytest_gets_time_to_report(tmp_path: Path) -> None:
     assert caught.value.number == signal.SIGINT
     assert report.read_text() == "written"
     assert time.monotonic() - began < 15
+
+
+def test_what_a_background_shell_ignores_pytest_does_not() -> None:
+    """Started with `&`, SIGINT is ignored; the pytest of such a run must end by it all the same, or it is killed."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        script = "import signal; raise SystemExit(signal.getsignal(signal.SIGINT) is signal.SIG_IGN)"
+        with stoppable():
+            assert run._pytest([sys.executable, "-c", script]) == 0
+            os.kill(os.getpid(), signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)

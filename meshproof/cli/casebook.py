@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from meshproof.fixtures.requirements import SUITES
@@ -44,13 +45,17 @@ class Case:
 
 def cases_of(requirement: str) -> tuple[Case, ...]:
     """The cases of one requirement in the suites that come with meshproof."""
+    return tuple(case for case in _all() if case.requirement == requirement)
+
+
+@cache
+def _all() -> tuple[Case, ...]:
     root = Path(__file__).parents[1]
     return tuple(
         case
         for suite in SUITES
         for module in sorted((root / suite).rglob("test_*.py"))
         for case in read(module.read_text(encoding="utf-8"), str(module.relative_to(root)))
-        if case.requirement == requirement
     )
 
 

@@ -53,12 +53,18 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Within, the three signals raise `Stopped` in the main thread. A SIGHUP that is ignored (nohup) stays so."""
+    """Within, the three signals raise `Stopped` in the main thread. A SIGHUP that is ignored (nohup) stays so.
+
+    A SIGINT that is ignored, as a shell has it for what it starts with `&`, does nothing to us but is not inherited:
+    pytest is ended by it, and would go on.
+    """
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     try:
         for number in _SIGNALS:
             if before[number] is not signal.SIG_IGN:
                 signal.signal(number, _stop)
+            elif number == signal.SIGINT:
+                signal.signal(number, _note)
         yield
     finally:
         for number, handler in before.items():
