@@ -66,9 +66,13 @@ def plan(*targets: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {"run": "r1", "targets": list(targets), "count": 1, "interval": 0.01, "timeout": 0.3, **more}
 
 
+def encoded(given: Any) -> bytes:
+    return base64.urlsafe_b64encode(given if isinstance(given, bytes) else json.dumps(given).encode())
+
+
 def probe(*targets: dict[str, Any], files: int = 1024, **more: Any) -> list[dict[str, Any]]:
     """The rows of a plan; begin and end lines are checked here."""
-    argument = base64.urlsafe_b64encode(json.dumps(plan(*targets, **more)).encode()).decode().rstrip("=")
+    argument = encoded(plan(*targets, **more)).decode().rstrip("=")
     limit: Callable[[], None] = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))  # noqa: E731 - it stays short
     done = subprocess.run([*COMMAND, "probe", argument], capture_output=True, timeout=20, preexec_fn=limit)
     begin, *rows, end = map(json.loads, done.stdout.splitlines())
@@ -333,10 +337,6 @@ def test_it_runs_under_an_old_python_alone() -> None:
     imported = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     imported += [name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names]
     assert {str(name).partition(".")[0] for name in imported} <= sys.stdlib_module_names
-
-
-def encoded(given: Any) -> bytes:
-    return base64.urlsafe_b64encode(given if isinstance(given, bytes) else json.dumps(given).encode())
 
 
 def test_odd_lines_end_no_conversation(ports: Ports) -> None:

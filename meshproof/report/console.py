@@ -25,7 +25,7 @@ from meshproof.report.view import RED, View, headline
 
 _SLOWEST = 5
 _TOGETHER = 3
-"""So many unjudged cases with one reason are told in one."""
+"""So many unjudged cases with one reason are told in one; an interrupted run has hundreds."""
 _TO_BE_COPIED = ("again:", "evidence:")
 _STANDINGS = (
     Standing.FAILED,
@@ -84,7 +84,8 @@ def _about(seen: View) -> Iterator[Line]:
 
 def _red(seen: View, run_dir: Path) -> Iterator[Line]:
     for verdict in RED:
-        together = _without_more(seen.of(verdict))
+        bare = _by_reason(case for case in seen.of(verdict) if not case.message)
+        together = {reason: cases for reason, cases in bare.items() if len(cases) >= _TOGETHER}
         for reason, cases in together.items():
             yield line()
             told = f"{len(cases)} cases were not judged: {reason}"
@@ -100,13 +101,11 @@ def _red(seen: View, run_dir: Path) -> Iterator[Line]:
                 yield from [line(f"    {printable(text)}")] if whole else paragraph(text, "    ")
 
 
-def _without_more(cases: Iterable[CaseResult]) -> dict[str, list[CaseResult]]:
-    """Those that say nothing but the same few words, by them; an interrupted run has hundreds."""
+def _by_reason(cases: Iterable[CaseResult]) -> dict[str, list[CaseResult]]:
     found: dict[str, list[CaseResult]] = {}
     for case in cases:
-        if not case.message:
-            found.setdefault(case.reason, []).append(case)
-    return {reason: group for reason, group in found.items() if len(group) >= _TOGETHER}
+        found.setdefault(case.reason, []).append(case)
+    return found
 
 
 def _four_parts(case: CaseResult, run_dir: Path) -> Iterator[str]:
@@ -150,13 +149,10 @@ def _told(group: Iterable[Measurement]) -> Iterator[str]:
 
 
 def _neutral(seen: View) -> Iterator[Line]:
-    unsupported: dict[str, list[str]] = {}
-    for case in seen.of(Verdict.UNSUPPORTED):
-        unsupported.setdefault(case.reason, []).append(case.id)
-    if unsupported:
+    if unsupported := _by_reason(seen.of(Verdict.UNSUPPORTED)):
         yield from (line(), line("unsupported here", "strong"))
-        for reason, ids in unsupported.items():
-            yield from paragraph(f"{reason}: {', '.join(ids)}", "  ", hang="      ")
+        for reason, cases in unsupported.items():
+            yield from paragraph(f"{reason}: {', '.join(case.id for case in cases)}", "  ", hang="      ")
     if excluded := seen.of(Verdict.EXCLUDED):
         yield line()
         yield from paragraph(", ".join(_briefly(excluded)), "excluded on request: ", hang="  ")
