@@ -1,7 +1,7 @@
 """Load distribution: which part of the connections each cluster and each pod takes, and as whom a client is seen.
 
 What is counted are connections, each request a new one, from client pods on different nodes. The read-only cases share
-one look per client cluster (`Sweep.connections`), large enough to show one pod at half its share.
+one look per client cluster (`Connections`), large enough to show one pod at half its share.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from meshproof.fixtures.outcomes import Outcome
 from meshproof.fixtures.requirements import requirement
 from meshproof.fixtures.shop import Shop
 from meshproof.fixtures.statistics import probes_needed
-from meshproof.fixtures.sweep import Replay, Sweep
+from meshproof.fixtures.sweep import Connections, Replay, Sweep
 from meshproof.fixtures.waits import IN_A_ROW, PATIENCE, eventually
 from meshproof.fixtures.workloads import Pod
 
@@ -33,9 +33,9 @@ LOOK_SECONDS, LOOK_CONNECTIONS = 1.0, 150
 
 
 @requirement("LB-01", needs={Feature.GLOBAL_SERVICES})
-def test_equal_backends_take_equal_shares(pair: Pair, fleet: Fleet, sweep: Sweep) -> None:
+def test_equal_backends_take_equal_shares(pair: Pair, fleet: Fleet, sweep: Sweep, connections: Connections) -> None:
     """From the near cluster, connections spread evenly over all ready backends, counted by cluster and by pod."""
-    near, far = pair
+    far = pair.far
     eventually(
         sweep.own_pods(far),
         reached(far),
@@ -46,7 +46,7 @@ def test_equal_backends_take_equal_shares(pair: Pair, fleet: Fleet, sweep: Sweep
         role=CONTROL,
     )
 
-    asked = sweep.connections(near)
+    asked = connections.requests()
     clusters, pods = shares_of(backend for cluster in fleet.clusters for backend in sweep.backends(cluster))
     distributed(asked, clusters, pods, since=asked.since, name="the shares fit the ready backends")
 
@@ -72,9 +72,9 @@ def test_shares_follow_the_number_of_backends(pair: Pair, shop: Shop) -> None:
 
 
 @requirement("LB-03", needs={Feature.GLOBAL_SERVICES})
-def test_every_ready_backend_answers(pair: Pair, fleet: Fleet, sweep: Sweep) -> None:
+def test_every_ready_backend_answers(pair: Pair, fleet: Fleet, sweep: Sweep, connections: Connections) -> None:
     """Every client pod of the near cluster is answered by every ready backend, the far cluster's among them."""
-    near, far = pair
+    far = pair.far
     eventually(
         sweep.own_pods(far),
         reached(far),
@@ -87,7 +87,7 @@ def test_every_ready_backend_answers(pair: Pair, fleet: Fleet, sweep: Sweep) -> 
 
     everyone = [backend for cluster in fleet.clusters for backend in sweep.backends(cluster)]
     enough = probes_needed(1 / len(everyone))
-    asked = first_of(sweep.connections(near), LOOK_CONNECTIONS + enough)
+    asked = first_of(connections.requests(), LOOK_CONNECTIONS + enough)
     eventually(
         asked,
         reached(),

@@ -153,6 +153,45 @@ def test_max():
     result.assert_outcomes(passed=19)
 
 
+LOOK = """
+import threading
+from meshproof.fixtures.shared import Once
+acted = threading.Semaphore(0)
+def take():
+    if not all(acted.acquire(timeout=20) for _ in range(6)):
+        raise OSError("nobody acted")
+    return True
+once = Once(take)
+def look(request):
+    from meshproof.fixtures.judging import TRIAL
+    trial = request.node.stash[TRIAL]
+    trial.looks.append(once)
+    trial.begin.append(once)
+look.__module__ = "meshproof.paper"
+look = pytest.fixture(look)
+@pytest.fixture
+def act():
+    return acted.release
+"""
+
+LOOKING = HOLDS.replace("(pair, ask)", "(pair, ask, look)")
+
+
+def test_who_only_waits_takes_no_place(suite: pytest.Pytester) -> None:
+    """With two places, one case takes the look that six need; the five others leave the second place to who acts."""
+    body = LOOKING + HOLDS.replace("DISC-01", "DISC-02").replace("(pair, ask):", "(pair, ask, act):\n    act()")
+    assert (
+        run(suite, body.replace("test_holds", "test_looks", 1), "--at-once", "2", fleet="a-b-c", conftest=LOOK).ret == 0
+    )
+
+
+def test_a_look_that_fails_is_told_to_all(suite: pytest.Pytester) -> None:
+    """It is not taken again, and nobody waits for it."""
+    assert run(suite, LOOKING, fleet="a-b-c", conftest=LOOK.replace("timeout=20", "timeout=0.1")).ret == 11
+    reasons = {case.reason for case in cases(left_by(suite)).values()}
+    assert reasons == {"the case could not be set up: OSError: nobody acted"}
+
+
 def test_an_exclusive_case_is_the_last_and_alone(suite: pytest.Pytester) -> None:
     """Wherever it stands, it begins when all others have ended, and no two of them overlap."""
     body = (

@@ -23,7 +23,7 @@ from meshproof.fixtures.patterns import Pattern
 from meshproof.fixtures.probes import Sender, Target
 from meshproof.fixtures.services import annotation
 from meshproof.fixtures.shop import REPLICAS, Workload
-from meshproof.fixtures.sweep import Counted, Sweep, take_connections, take_sweep
+from meshproof.fixtures.sweep import Sweep, take_connections, take_sweep
 from meshproof.fixtures.verdicts import PromiseBroken
 from meshproof.fixtures.waits import eventually
 from meshproof.fixtures.workloads import Pod, Removals, is_ready, namespace_name, ready_pod
@@ -281,7 +281,7 @@ def test_a_sweep_is_judged_pair_by_pair(
         id = f"DISC-01[{near.name}-{far.name}]"
         header = CaseHeader(id, "DISC-01", (near.name, far.name), "cilium", 7, "paper")
         with Recorder(tmp_path / f"{id}.jsonl", clock, header) as recorder:
-            sweep = Sweep(lambda: answers, lambda _: Counted(0.0, ()), recorder, clock)
+            sweep = Sweep(lambda: answers, recorder, clock)
             eventually(sweep.own_pods(far), reached(far), since=0.0, within=0.2, in_a_row=3, name="c", role="control")
             asked = sweep.requests(near, Dialect.LEGACY)
             try:
