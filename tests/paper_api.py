@@ -88,6 +88,7 @@ def _nothing(_: Any) -> tuple[int, Any]:
 def _server(api: PaperApi) -> ThreadingHTTPServer:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # or each answer waits 40 ms, its body for the acknowledgement of its head
 
         def answer(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or "null")

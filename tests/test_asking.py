@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -30,11 +29,15 @@ CASE = CaseHeader("DISC-04[east-west]", "DISC-04", ("east", "west"), "cilium", 7
 
 @dataclass
 class Paper:
-    """Pods whose requests are all answered at once; a batch takes some seconds on its way back."""
+    """Pods whose requests are all answered at once; a batch takes some seconds on its way back. Only asking takes time,
+    and who stands still.
+    """
 
     seconds: float = 0.0
     made: int = 0
     """Requests of all plans."""
+    time: float = 1000.0
+    """Of this host's monotonic clock and the pods'."""
     spares: dict[str, tuple[Spare, float]] = field(default_factory=dict)
     """With when they begin, by chain."""
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -43,19 +46,24 @@ class Paper:
         self, cluster: Cluster, namespace: str, pod: str, container: str, argv: Sequence[str], timeout: float
     ) -> Executed:
         plan = read_plan(base64.urlsafe_b64decode(argv[-1]))
-        started = time.monotonic()
         with self.lock:
+            started = self.time
             dues = [started + seq * plan.interval for seq in range(plan.count)]
             spared = self._spared(plan, started)
             self.made += len(spared) + plan.count
-        time.sleep(self.seconds)  # the way back
+        self.stand_still(self.seconds)  # the way back
         begin = {"monotonic": started, "wall": 0.0, "run": plan.run, "clock": clock_identity()}
         said: list[dict[str, Any]] = [{"begin": begin}]
         said += [{"spare": self._row(-1, due)} for due in spared]
         said += [self._row(seq, due) for seq, due in enumerate(dues)]
         said.append({"end": {"rows": plan.count, "monotonic": started, "wall": 0.0, "run": plan.run}})
         output = b"".join(json.dumps(line).encode() + b"\n" for line in said)
-        return Executed(output, b"", None, 0, started, started, time.monotonic())
+        return Executed(output, b"", None, 0, started, started, self.time)
+
+    def stand_still(self, seconds: float) -> None:
+        """Time passes, as when our machine has better things to do."""
+        with self.lock:
+            self.time += seconds
 
     def _spared(self, plan: Plan, now: float) -> list[float]:
         if plan.spare is None:
@@ -73,26 +81,32 @@ class Paper:
         self.spares.pop(chain, None)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaperClock(RunClock):
+    """The run's clock, which the pods move."""
+
+    paper: Paper
+
+    def now(self) -> float:
+        return self.at(self.paper.time)
+
+
 @pytest.fixture
-def recorder(tmp_path: Path) -> Iterator[Recorder]:
-    with Recorder(tmp_path / "history.jsonl", RunClock(), CASE) as made:
+def paper() -> Paper:
+    return Paper()
+
+
+@pytest.fixture
+def recorder(tmp_path: Path, paper: Paper) -> Iterator[Recorder]:
+    with Recorder(tmp_path / "history.jsonl", PaperClock(paper.time, paper=paper), CASE) as made:
         yield made
 
 
 def prober(recorder: Recorder, execute: Paper, source_port: int = 0) -> EchoProber:
     target = Target("echo.ns.svc.cluster.local", 80, "udp" if source_port else "http", source_port)
     sends = (Sender(CLIENT, EAST, (target,)),)
-    return EchoProber(recorder, recorder_clock(recorder), execute, sends, "ns", interval=0.01)
-
-
-def recorder_clock(recorder: Recorder) -> RunClock:
     assert isinstance(recorder.clock, RunClock)
-    return recorder.clock
-
-
-def stand_still(seconds: float) -> None:
-    """As we do when our machine has better things to do."""
-    time.sleep(seconds)  # it is what is tested
+    return EchoProber(recorder, recorder.clock, execute, sends, "ns", interval=0.01)
 
 
 def gaps(rows: Sequence[Observation]) -> list[float]:
@@ -100,65 +114,63 @@ def gaps(rows: Sequence[Observation]) -> list[float]:
     return [later - sooner for sooner, later in pairwise(dues)]
 
 
-def test_who_stands_still_between_two_batches_sees_all_the_same(recorder: Recorder) -> None:
+def test_who_stands_still_between_two_batches_sees_all_the_same(recorder: Recorder, paper: Paper) -> None:
     """The pods go on asking, and their rows come with the next batch."""
-    asking = prober(recorder, Paper())
+    asking = prober(recorder, paper)
     rows = [*asking.batch(10)]
-    stand_still(1.5)
+    paper.stand_still(1.5)
     rows += asking.batch(10)
     assert len(rows) > 20
     assert max(gaps(rows)) < 1.0
 
 
-def test_a_batch_that_is_late_does_not_stop_the_asking(recorder: Recorder) -> None:
+def test_a_batch_that_is_late_does_not_stop_the_asking(recorder: Recorder, paper: Paper) -> None:
     """While one waits for its time-outs the pods go on, too."""
-    asking = prober(recorder, Paper(seconds=1.5))
+    paper.seconds = 1.5
+    asking = prober(recorder, paper)
     rows = [*asking.batch(10), *asking.batch(10)]
     assert max(gaps(rows)) < 1.0
 
 
-def test_a_batch_in_time_is_asked_alone(recorder: Recorder) -> None:
+def test_a_batch_in_time_is_asked_alone(recorder: Recorder, paper: Paper) -> None:
     """No spare asks anything where the next batch comes."""
-    paper = Paper(seconds=0.05)
+    paper.seconds = 0.05
     asking = prober(recorder, paper)
     assert [len(asking.batch(10)) for _ in range(3)] == [10, 10, 10]
     assert paper.made == 30
 
 
-def test_several_ask_no_more_than_one_would(recorder: Recorder) -> None:
+def test_several_ask_no_more_than_one_would(recorder: Recorder, paper: Paper) -> None:
     """Where the senders divide a batch, it has as many questions as from one, or so few more that all ask alike."""
-    paper = Paper()
     one = prober(recorder, paper)
     both = replace(one, sends=one.sends * 2, divided=True)
     assert len(both.batch(7)) == 8
 
 
-def test_enough_is_enough(recorder: Recorder) -> None:
+def test_enough_is_enough(recorder: Recorder, paper: Paper) -> None:
     """Nobody goes on asking when the case has seen what it was to see, and the next batch is about something else."""
-    paper = Paper()
     asking = prober(recorder, paper)
     asking.batch(10)
     asking.enough()
-    stand_still(1.5)
+    paper.stand_still(1.5)
     assert len(asking.batch(10)) == 10
     assert paper.made == 20
 
 
-def test_of_requests_that_all_count_none_is_thrown_away(recorder: Recorder) -> None:
+def test_of_requests_that_all_count_none_is_thrown_away(recorder: Recorder, paper: Paper) -> None:
     """Each request that was made is fetched in the end."""
-    paper = Paper()
     asking = prober(recorder, paper)
     rows = [*asking.batch(5)]
-    stand_still(1.2)
+    paper.stand_still(1.2)
     rows += asking.batch(10)
-    stand_still(1.2)
+    paper.stand_still(1.2)
     rows += asking.rest()
     assert len(rows) == paper.made > 16
 
 
-def test_a_load_misses_no_request_of_a_batch_that_was_late(recorder: Recorder) -> None:
+def test_a_load_misses_no_request_of_a_batch_that_was_late(recorder: Recorder, paper: Paper) -> None:
     """What a case writes while requests are under way costs none of them its row."""
-    paper = Paper(seconds=0.8)
+    paper.seconds = 0.8
     with under_load(prober(recorder, paper), each=6) as load:
         for _ in range(3):
             recorder.event("annotate")
@@ -166,11 +178,10 @@ def test_a_load_misses_no_request_of_a_batch_that_was_late(recorder: Recorder) -
     assert len(recorder.history().observations()) == paper.made
 
 
-def test_a_flow_has_no_spare(recorder: Recorder) -> None:
+def test_a_flow_has_no_spare(recorder: Recorder, paper: Paper) -> None:
     """Its port is taken as long as a batch lasts."""
-    paper = Paper()
     asking = prober(recorder, paper, source_port=20_000)
     asking.batch(5)
-    stand_still(0.8)
+    paper.stand_still(0.8)
     asking.batch(5)
     assert paper.made == 10

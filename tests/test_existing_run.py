@@ -9,7 +9,8 @@ import pytest
 from meshproof.clusters.fleet import Cluster, ClusterSpec
 from meshproof.fixtures.patterns import Pattern
 from meshproof.fixtures.verdicts import Verdict
-from tests.test_plugin import CONFTEST, HOLDS, PREAMBLE, cases, left_by, suite
+from tests.paper_suite import CONFTEST, HOLDS, PREAMBLE
+from tests.test_plugin import cases, left_by, suite
 
 pytest_plugins = ["pytester"]
 __all__ = ["suite"]
@@ -28,9 +29,10 @@ from meshproof.fixtures.history import Observation, Source
 
 class Closed:
     def __init__(self, asker):
-        self.recorder, self.clock = asker.recorder, asker.clock
+        self.asker, self.recorder, self.clock = asker, asker.recorder, asker.clock
 
     def batch(self, count):
+        self.asker.batch(count)  # takes as long
         now = self.clock.now()
         source = Source("east", "east-1", "client")
         return [Observation(source, "10.1.0.7:8080/http", now, now, now, Outcome.TIMED_OUT, None) for _ in range(count)]

@@ -10,7 +10,8 @@ import time
 import pytest
 
 from meshproof.fixtures.verdicts import Verdict
-from tests.test_plugin import BREAKS, CONFTEST, HOLDS, PREAMBLE, cases, left_by, replayed, suite
+from tests.paper_suite import BREAKS, CONFTEST, HOLDS, PREAMBLE
+from tests.test_plugin import cases, left_by, replayed, suite
 
 pytest_plugins = ["pytester"]
 __all__ = ["suite"]

@@ -10,7 +10,8 @@ from meshproof.fixtures import results
 from meshproof.fixtures.clock import RunClock
 from meshproof.fixtures.stalls import Stall
 from meshproof.fixtures.verdicts import Verdict
-from tests.test_plugin import BREAKS, CONFTEST, HOLDS, PREAMBLE, cases, left_by, suite
+from tests.paper_suite import BREAKS, CONFTEST, HOLDS, PREAMBLE
+from tests.test_plugin import cases, left_by, suite
 
 pytest_plugins = ["pytester"]
 __all__ = ["suite"]

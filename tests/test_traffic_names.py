@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import struct
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,8 +12,13 @@ import pytest
 
 from meshproof.fixtures import traffic
 from meshproof.fixtures.traffic import Judged, Plan, PlanRefused, Prober, Server, SourcePorts, dns_question, judge_dns
+from tests.paper_time import PaperTime, paper_time
 
-Answering = Callable[[bytes], bytes]
+__all__ = ["paper_time"]
+
+Run = Callable[..., list[dict[str, Any]]]
+LONG_SECONDS = 30.0
+"""A time-out that no stall of this machine comes near."""
 
 
 def answer(question: bytes, code: int = 0, addresses: tuple[str, ...] = (), flags: int = 0x8180) -> bytes:
@@ -58,43 +62,43 @@ def test_an_answer_to_another_question_is_none(said: bytes) -> None:
 
 
 @pytest.fixture
-def udp() -> Iterator[Callable[[Callable[[bytes, int], bytes | None]], int]]:
+def udp(paper_time: PaperTime) -> Iterator[Callable[[Callable[[bytes, int], bytes | None]], int]]:
     """Starts a UDP server on loopback that answers by a function of the datagram and its sender's port."""
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.bind(("127.0.0.1", 0))
-    threads: list[threading.Thread] = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
 
-    def start(reply: Callable[[bytes, int], bytes | None]) -> int:
-        def serve() -> None:
-            while True:
-                data, sender = sock.recvfrom(4096)
-                if data == b"end":
-                    return
+        def start(reply: Callable[[bytes, int], bytes | None]) -> int:
+            def answered() -> bool:
+                try:
+                    data, sender = sock.recvfrom(4096, socket.MSG_DONTWAIT)
+                except BlockingIOError:
+                    return False
                 if (said := reply(data, sender[1])) is not None:
                     sock.sendto(said, sender)
+                return True
 
-        threads.append(threading.Thread(target=serve))
-        threads[-1].start()
-        return int(sock.getsockname()[1])
+            paper_time.busy = answered
+            return int(sock.getsockname()[1])
 
-    yield start
-    for thread in threads:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ender:
-            ender.sendto(b"end", sock.getsockname())
-        thread.join(5)
-    sock.close()
+        yield start
 
 
-def run(count: int = 3, timeout: float = 0.3, **target: Any) -> list[dict[str, Any]]:
-    """The rows of a plan with one target, in order of their number."""
-    rows: list[dict[str, Any]] = []
-    given = {"run": "r", "targets": [{"id": "t", **target}], "count": count, "interval": 0.02, "timeout": timeout}
-    Prober(Plan(given), rows.append).run(time.monotonic(), lambda: True)
-    return sorted(rows, key=lambda row: int(row["seq"]))
+@pytest.fixture
+def run(paper_time: PaperTime) -> Run:
+    """Runs a plan with one target, on paper; its rows in order of their number."""
+
+    def run(count: int = 3, timeout: float = 0.3, **target: Any) -> list[dict[str, Any]]:
+        return paper_time.rows(given(count, timeout, **target))
+
+    return run
+
+
+def given(count: int = 3, timeout: float = 0.3, **target: Any) -> dict[str, Any]:
+    return {"run": "r", "targets": [{"id": "t", **target}], "count": count, "interval": 0.02, "timeout": timeout}
 
 
 def test_a_name_is_asked_for_each_time(
-    udp: Callable[[Callable[[bytes, int], bytes | None]], int], monkeypatch: pytest.MonkeyPatch
+    udp: Callable[[Callable[[bytes, int], bytes | None]], int], run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every probe is a question of its own to the pod's name server; silence is a time-out."""
     asked = []
@@ -111,7 +115,7 @@ def test_a_name_is_asked_for_each_time(
 
 
 def test_a_question_that_was_lost_is_asked_again(
-    udp: Callable[[Callable[[bytes, int], bytes | None]], int], monkeypatch: pytest.MonkeyPatch
+    udp: Callable[[Callable[[bytes, int], bytes | None]], int], run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One lost packet delays an answer by a second, as it does a connection; the same question is asked, once."""
     asked: list[bytes] = []
@@ -124,14 +128,14 @@ def test_a_question_that_was_lost_is_asked_again(
     port = udp(reply)
     (row,) = run(1, 2.5, host="echo.ns.svc.cluster.local.", port=port, protocol="dns")
     assert (row["outcome"], row["detail"]) == ("dns-failure", "NXDOMAIN")
-    assert 1.0 <= row["end"] - row["start"] < 2.0
+    assert row["end"] - row["start"] == pytest.approx(1.0)
     assert asked[0] == asked[1]
     (row,) = run(1, 2.5, host="echo.ns.svc.cluster.local.", port=port, protocol="dns")
     assert (row["outcome"], len(asked)) == ("timed-out", 4)
 
 
 def test_requests_of_a_flow_leave_from_one_port(
-    udp: Callable[[Callable[[bytes, int], bytes | None]], int],
+    udp: Callable[[Callable[[bytes, int], bytes | None]], int], run: Run
 ) -> None:
     """All come from the given port, and answers out of order find their requests; one that is lost is a time-out."""
     ports, held = set(), []
@@ -160,7 +164,10 @@ def test_a_lookup_that_breaks_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
         raise LookupError("unknown encoding: idna")
 
     monkeypatch.setattr(socket, "getaddrinfo", broken)
-    (row,) = run(1, 2.0, host="echo.ns", port=80, protocol="http")
+    rows: list[dict[str, Any]] = []
+    asked = Plan(given(1, LONG_SECONDS, host="echo.ns", port=80, protocol="http"))
+    Prober(asked, rows.append).run(time.monotonic(), lambda: True)
+    (row,) = rows
     assert (row["outcome"], row["detail"]) == ("harness-error", "looking up: LookupError: unknown encoding: idna")
 
 
@@ -174,7 +181,7 @@ def test_source_ports_come_one_after_the_other() -> None:
         assert port < sock.getsockname()[1] < port + 100 or port > 60_000
 
 
-def test_a_flow_that_is_refused_says_so() -> None:
+def test_a_flow_that_is_refused_says_so(run: Run) -> None:
     """A closed port is refused on a flow as on a socket for each request."""
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as closed,
@@ -200,7 +207,7 @@ def test_a_flow_that_is_refused_says_so() -> None:
 def test_a_target_that_makes_no_sense_is_refused(target: dict[str, Any]) -> None:
     """A source port is for UDP and is a port; a name has labels."""
     with pytest.raises(PlanRefused):
-        run(**{"host": "127.0.0.1", "port": 80, **target})
+        Plan(given(**{"host": "127.0.0.1", "port": 80, **target}))
 
 
 def test_readiness_comes_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:

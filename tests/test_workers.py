@@ -9,8 +9,9 @@ import pytest
 
 from meshproof.fixtures.results import CaseResult
 from meshproof.fixtures.verdicts import Verdict
+from tests.paper_suite import BREAKS, CONFTEST, HOLDS, PREAMBLE
 from tests.test_lanes import TRIAL_FIXTURE
-from tests.test_plugin import BREAKS, CONFTEST, HOLDS, PREAMBLE, cases, left_by, replayed, suite
+from tests.test_plugin import cases, left_by, replayed, suite
 
 pytest_plugins = ["pytester"]
 __all__ = ["suite"]
