@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -15,6 +17,23 @@ from meshproof.fixtures.outcomes import Outcome
 CASE = CaseHeader("DISC-04[east-west]", "DISC-04", ("east", "west"), "cilium", 7, "two")
 FAR, NEAR = Match(cluster="west"), Match(cluster="east")
 STEP = 0.05
+STRETCH_SECONDS_MAX = 0.1
+
+
+@dataclass
+class Awake:
+    """Real time, but for the stretches in which nobody read it, as when the machine stood still."""
+
+    seconds: float = 0.0
+    read: float = field(default_factory=time.monotonic)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def now(self) -> float:
+        with self.lock:
+            read = time.monotonic()
+            self.seconds += min(read - self.read, STRETCH_SECONDS_MAX)
+            self.read = read
+            return self.seconds
 
 
 @dataclass

@@ -14,6 +14,8 @@ from tests.test_api import Peer, Script, api
 
 __all__ = ["api"]
 
+HANG_SECONDS_MAX = 30.0
+
 
 @dataclass
 class Listener:
@@ -35,12 +37,12 @@ class Listener:
 
     def wait(self, lines: int) -> list[bytes]:
         with self.news:
-            assert self.news.wait_for(lambda: len(self.lines) >= lines or self.reason, 5)
+            assert self.news.wait_for(lambda: len(self.lines) >= lines or self.reason, HANG_SECONDS_MAX)
         return self.lines
 
     def end(self) -> str:
         with self.news:
-            assert self.news.wait_for(lambda: self.reason, 5)
+            assert self.news.wait_for(lambda: self.reason, HANG_SECONDS_MAX)
         return self.reason
 
 
@@ -110,7 +112,7 @@ def test_it_can_be_closed_from_here(api: Callable[[Script], Cluster]) -> None:
     def script(peer: Peer) -> None:
         peer.accept()
         peer.say(1, b"here\n")
-        running.wait(5)
+        running.wait(HANG_SECONDS_MAX)
 
     conversation, listener = talk(api(script))
     listener.wait(1)

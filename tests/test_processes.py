@@ -24,7 +24,7 @@ from meshproof.clusters.embedded.forkserver import ForkServer
 from meshproof.clusters.embedded.processes import Keeper, Program
 
 ROOT = Path(__file__).parent.parent
-SECONDS_MAX = 20.0
+SECONDS_MAX = 60.0
 TICK_SECONDS = 0.005
 BACKOFF_SECONDS = (0.02, 0.06, 0.12, 0.2)
 PR_SET_CHILD_SUBREAPER = 36
@@ -101,7 +101,7 @@ def scene_orphans(folder: Path) -> None:
     keeper = Keeper(lambda name, code, restarts: exits.append(name))
     keeper.start(
         program(
-            folder, "sh", "-c", f"(sleep 0.2 & echo $! > {folder}/new; mv {folder}/new {folder}/orphan); exec sleep 60"
+            folder, "sh", "-c", f"(sleep 60 & echo $! > {folder}/new; mv {folder}/new {folder}/orphan); exec sleep 60"
         )
     )
     kept = keeper._kept["east/etcd"].process
@@ -110,6 +110,7 @@ def scene_orphans(folder: Path) -> None:
         tend_until(keeper, (folder / "orphan").exists)
         orphan = Path("/proc", (folder / "orphan").read_text().strip())
         adopted = orphan.exists()
+        os.kill(int(orphan.name), signal.SIGKILL)
         tend_until(keeper, lambda: not orphan.exists())
         print(json.dumps({"adopted": adopted, "exits": exits, "running": kept.returncode is None}))
     finally:

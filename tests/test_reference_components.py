@@ -15,6 +15,8 @@ from typing import Any, cast
 import pytest
 
 from meshproof.clusters.embedded import pki
+from meshproof.clusters.meshes.reference import agent as agent_module
+from meshproof.clusters.meshes.reference import status
 from meshproof.clusters.meshes.reference.agent import Agent, Kernel
 from meshproof.clusters.meshes.reference.defects import Defect, live
 from meshproof.clusters.meshes.reference.defects.live import Toggle
@@ -32,10 +34,17 @@ from meshproof.clusters.meshes.reference.status import Reporter
 from meshproof.clusters.meshes.reference.watching import Doorbell, Outlook
 from meshproof.clusters.rest import Api
 
-SECONDS = 8.0
+SECONDS = 60.0
 POLL_SECONDS = 0.005
 SERVICES, SLICES = "/api/v1/services", "/apis/discovery.k8s.io/v1/endpointslices"
 NAMESPACES, CONFIG = "/api/v1/namespaces", "/api/v1/namespaces/kube-system/configmaps"
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A status is written and an agent looks round sooner than where a processor is to be spared."""
+    monkeypatch.setattr(status, "SECONDS_BETWEEN_WRITES", 0.01)
+    monkeypatch.setattr(agent_module, "SECONDS_WITHOUT_VISIT_MAX", 0.1)
 
 
 class ApiServer:
