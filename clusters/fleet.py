@@ -91,6 +91,11 @@ class FleetSpec:
         return self.provider == "existing"
 
     @property
+    def here(self) -> bool:
+        """Whether this machine carries the clusters, so that they have its processors and no others."""
+        return self.provider in ("embedded", "kind")
+
+    @property
     def managed(self) -> bool:
         """Whether a cloud runs the mesh, so that nobody but the cloud may change it, whatever is allowed."""
         return self.lent and "aks-fleet" in (self.mesh, self.profile)

@@ -15,7 +15,7 @@ import pytest
 
 from meshproof.clusters.api import Executed
 from meshproof.clusters.fleet import Cluster, ClusterSpec
-from meshproof.fixtures.asking import EchoProber
+from meshproof.fixtures.asking import EchoProber, described
 from meshproof.fixtures.clock import RunClock
 from meshproof.fixtures.history import CaseHeader, Observation, Recorder
 from meshproof.fixtures.probes import Pod, Sender, Target
@@ -24,6 +24,7 @@ from meshproof.fixtures.traffic import IDENTITY, Plan, Spare, clock_identity, re
 
 EAST = Cluster(ClusterSpec("east", 1, 2, "10.101.0.0/24", "10.141.0.0/16", "172.20.0.0/16"), "east", Path("none"))
 CLIENT = Pod("east", "east-1", "ns", "client-0")
+PAUSE_SECONDS = 0.005
 CASE = CaseHeader("DISC-04[east-west]", "DISC-04", ("east", "west"), "cilium", 7, "two")
 
 
@@ -52,6 +53,7 @@ class Paper:
             spared = self._spared(plan, started)
             self.made += len(spared) + plan.count
         self.stand_still(self.seconds)  # the way back
+        threading.Event().wait(PAUSE_SECONDS if self.seconds else 0)  # who asks in a loop leaves room for who reads
         begin = {"monotonic": started, "wall": 0.0, "run": plan.run, "clock": clock_identity()}
         said: list[dict[str, Any]] = [{"begin": begin}]
         said += [{"spare": self._row(-1, due)} for due in spared]
@@ -185,3 +187,17 @@ def test_a_flow_has_no_spare(recorder: Recorder, paper: Paper) -> None:
     paper.stand_still(0.8)
     asking.batch(5)
     assert paper.made == 10
+
+
+@pytest.mark.parametrize(
+    ("ports", "told"),
+    [
+        ((80, 81, 82, 83), "echo:80-83/http"),
+        ((80, 81), "echo:80/http, echo:81/http"),
+        ((80, 82, 83), "echo:80/http, echo:82/http, echo:83/http"),
+    ],
+)
+def test_many_ports_are_told_in_short(ports: tuple[int, ...], told: str) -> None:
+    """Three or more that come one after the other are a range."""
+    sender = Sender(CLIENT, EAST, tuple(Target("echo", n, "http") for n in ports))
+    assert described([sender]) == f"east/client-0 → {told}"

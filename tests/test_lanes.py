@@ -154,6 +154,20 @@ def test_max():
     result.assert_outcomes(passed=19)
 
 
+def test_fewer_run_at_once_while_the_processors_are_full(suite: pytest.Pytester) -> None:
+    """Twelve begin, and as they end others follow until four are left; no case is left out."""
+    full = """
+from meshproof.fixtures import lanes, processors
+lanes.GIVE_WAY_SECONDS = 0.0
+processors.Processors.full = lambda self: True
+"""
+    body = COUNT + HOLDS.replace("    claim(", "    busy('other')\n    claim(")
+    body += "\ndef test_fewer():\n    assert len(most) == 20 and max(most) <= 11 and max(most[16:]) <= 4\n"
+    result = run(suite, body, fleet="a-b-c-d-e", conftest=full)
+    assert result.ret == 0
+    result.assert_outcomes(passed=21)
+
+
 LOOK = """
 import threading
 from meshproof.fixtures.shared import Once
