@@ -257,10 +257,10 @@ def test_two_builders_build_once(tmp_path: Path) -> None:
     builders = [threading.Thread(target=binaries.find, args=(watch,)) for _ in range(2)]
     for builder in builders:
         builder.start()
-    assert waiting.wait(timeout=20)
+    assert waiting.wait(timeout=60)
     (tmp_path / "go-on").touch()
     for builder in builders:
-        builder.join(timeout=20)
+        builder.join(timeout=60)
     assert builds(tmp_path) == 1
     assert binaries.find_built() is not None
 

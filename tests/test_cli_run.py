@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -236,12 +235,12 @@ def test_a_killed_pytest_is_unknown(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_cleaning_up_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """While an interrupted pytest cleans up a person hears what it does and that it goes on, and when it was ended."""
-    monkeypatch.setattr(run, "HEARTBEAT_SECONDS", 0.2)
-    monkeypatch.setattr(run, "STOP_SECONDS_MAX", 1.0)
+    monkeypatch.setattr(run, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(run, "STOP_SECONDS_MAX", 0.3)
     program = (
         "import os, signal, sys, time\n"
         "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
-        "os.kill(int(sys.argv[1]), signal.SIGINT); time.sleep(20)\n"
+        "os.kill(int(sys.argv[1]), signal.SIGINT); time.sleep(600)\n"
     )
     with stoppable(), pytest.raises(Stopped):
         run._pytest([sys.executable, "-c", program, str(os.getpid())])
@@ -256,15 +255,13 @@ def test_an_interrupted_pytest_gets_time_to_report(tmp_path: Path) -> None:
     report = tmp_path / "report"
     program = (
         "import os, pathlib, signal, sys, time\n"
-        "try:\n  os.kill(int(sys.argv[1]), signal.SIGINT); time.sleep(20)\n"
+        "try:\n  os.kill(int(sys.argv[1]), signal.SIGINT); time.sleep(600)\n"
         "except KeyboardInterrupt:\n  pathlib.Path(sys.argv[2]).write_text('written')\n"
     )
-    began = time.monotonic()
     with stoppable(), pytest.raises(Stopped) as caught:
         run._pytest([sys.executable, "-c", program, str(os.getpid()), str(report)])
     assert caught.value.number == signal.SIGINT
     assert report.read_text() == "written"
-    assert time.monotonic() - began < 15
 
 
 def test_what_a_background_shell_ignores_pytest_does_not() -> None:

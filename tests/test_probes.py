@@ -239,7 +239,7 @@ def test_the_real_program_is_understood() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         asked = [Target("127.0.0.1", closed.getsockname()[1], "tcp")]
-        seen = probe(CLIENT, EAST, asked, 2, 0.01, 1, RunClock(), execute=here)
+        seen = probe(CLIENT, EAST, asked, 2, 0.01, 30, RunClock(), execute=here)
     assert [(o.outcome, o.blur) for o in seen] == [(Outcome.REFUSED, 0.0)] * 2
 
 

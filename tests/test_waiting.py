@@ -69,9 +69,9 @@ def test_a_silent_wait_says_for_what_and_how_long(spec: FleetSpec, monkeypatch: 
 
     waiting = threading.Thread(target=provider._await_ready, args=(spec, directory, progress))
     waiting.start()
-    assert heard.wait(10)
+    assert heard.wait(60)
     report("ready")
-    waiting.join(10)
+    waiting.join(60)
     log = directory / "logs/east/node-agent.log"
     assert [line.split("s  ")[1] for line in told[:2]] == ["network", "east api"]
     assert f"still waiting for east nodes, west api (300 s at most), see {log}" in told[2]
