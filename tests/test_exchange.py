@@ -27,7 +27,7 @@ from meshproof.fixtures.probes import Pod, Sender, Spare, Target, probe, probe_a
 EAST = Cluster(ClusterSpec("east", 1, 2, "10.101.0.0/24", "10.141.0.0/16", "172.20.0.0/16"), "east", Path("none"))
 CLIENT, OTHER = Pod("east", "east-1", "ns", "client-0"), Pod("east", "east-2", "ns", "client-1")
 TICK_SECONDS = 0.005
-STALL_SECONDS = 0.9
+STALL_SECONDS = 0.4
 """Ours, which is what a spare is for."""
 NOWHERE = Target("127.0.0.1", 1, "tcp")
 LONG_SECONDS = 30.0
@@ -105,7 +105,7 @@ def test_a_spare_asks_when_nothing_else_comes_and_no_longer() -> None:
     exchange, clock = Exchange(Opened()), RunClock()
 
     def ask(chain: str, *targets: Target) -> list[Observation]:
-        spare = Spare(chain, 0.3, 0.05, 40)
+        spare = Spare(chain, 0.1, 0.02, 40)
         asked = (NOWHERE, *targets)
         return probe(CLIENT, EAST, asked, 2, 0.02, LONG_SECONDS, clock, spare=spare, execute=exchange)
 

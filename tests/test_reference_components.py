@@ -16,7 +16,7 @@ import pytest
 
 from meshproof.clusters.embedded import pki
 from meshproof.clusters.meshes.reference import agent as agent_module
-from meshproof.clusters.meshes.reference import status
+from meshproof.clusters.meshes.reference import serving, status
 from meshproof.clusters.meshes.reference.agent import Agent, Kernel
 from meshproof.clusters.meshes.reference.defects import Defect, live
 from meshproof.clusters.meshes.reference.defects.live import Toggle
@@ -42,7 +42,8 @@ NAMESPACES, CONFIG = "/api/v1/namespaces", "/api/v1/namespaces/kube-system/confi
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A status is written and an agent looks round sooner than where a processor is to be spared."""
+    """A status is written, an agent looks round and an exporter speaks sooner than where a processor is to be spared."""
+    monkeypatch.setattr(serving, "SECONDS_BETWEEN_HEARTBEATS", 0.1)
     monkeypatch.setattr(status, "SECONDS_BETWEEN_WRITES", 0.01)
     monkeypatch.setattr(agent_module, "SECONDS_WITHOUT_VISIT_MAX", 0.1)
 

@@ -27,6 +27,12 @@ CUT = b"cut"
 """Here the connection breaks off."""
 
 
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mirror that lost its server asks again sooner than where a real one is to be spared."""
+    monkeypatch.setattr(rest, "RECONNECT_SECONDS", 0.1)
+
+
 @dataclass
 class Answer:
     """What the server says to one request; `parts` are sent as one HTTP chunk each."""
