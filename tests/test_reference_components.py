@@ -42,7 +42,7 @@ NAMESPACES, CONFIG = "/api/v1/namespaces", "/api/v1/namespaces/kube-system/confi
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A status is written, an agent looks round and an exporter speaks sooner than where a processor is to be spared."""
+    """Statuses are written, agents look round and exporters speak sooner than where a processor is to be spared."""
     monkeypatch.setattr(serving, "SECONDS_BETWEEN_HEARTBEATS", 0.1)
     monkeypatch.setattr(status, "SECONDS_BETWEEN_WRITES", 0.01)
     monkeypatch.setattr(agent_module, "SECONDS_WITHOUT_VISIT_MAX", 0.1)
