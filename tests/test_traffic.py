@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +90,9 @@ def probe(*targets: dict[str, Any], files: int = 1024, **more: Any) -> list[dict
     return rows
 
 
-def answer_each(listener: socket.socket, answer: Callable[[socket.socket], object]) -> None:
-    """Serve every connection with `answer` until the listener is closed."""
+@contextmanager
+def answering(listener: socket.socket, answer: Callable[[socket.socket], object]) -> Iterator[None]:
+    """Every connection is served with `answer`."""
 
     def accept() -> None:
         while True:
@@ -99,10 +100,15 @@ def answer_each(listener: socket.socket, answer: Callable[[socket.socket], objec
                 connection = listener.accept()[0]
             except OSError:
                 return
-            with connection:
+            with connection, suppress(OSError):  # the caller may be gone
                 answer(connection)
 
-    threading.Thread(target=accept, daemon=True).start()
+    thread = threading.Thread(target=accept)
+    thread.start()
+    yield
+    # Closing alone would leave it in `accept`, which a stopped process begins anew: on whatever has the number by then.
+    listener.shutdown(socket.SHUT_RDWR)
+    thread.join(HANG_SECONDS_MAX)
 
 
 def http_get(port: int, path: str) -> int:
@@ -209,8 +215,8 @@ def test_an_answer_is_judged_by_what_came(
     listening: socket.socket, protocol: str, answer: Callable[[socket.socket], object], outcome: str, detail: str
 ) -> None:
     """Resets, cut answers and answers of somebody else are told apart, and only our own whole answer is reached."""
-    answer_each(listening, answer)
-    (row,) = probe(target(listening.getsockname()[1], protocol))
+    with answering(listening, answer):
+        (row,) = probe(target(listening.getsockname()[1], protocol))
     assert (row["outcome"], "by" in row) == (outcome, outcome == "reached")
     assert detail in row["detail"]
 
