@@ -38,7 +38,7 @@ test: setup ## the project's own tests, with embedded fleets (root)
 kind: setup ## the tests that bring real kind clusters up; the first time also builds their images (root)
 	@$(PYTHON) -m pytest -m kind
 
-check: ## format, lint, types, layers and unit tests: one to two minutes, no root
+check: ## format, lint, types, layers and unit tests: a minute, no root
 	@./setup.sh --without-binaries
 	@.venv/bin/ruff format --check
 	@.venv/bin/ruff check
