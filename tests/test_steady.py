@@ -144,7 +144,13 @@ def test_an_asker_that_breaks_is_told(network: Network) -> None:
 
 def test_a_case_that_falls_over_ends_the_load(network: Network) -> None:
     """The block is left at once with the case's own error, and both threads end."""
-    with pytest.raises(ValueError, match="mine"), under_load(network):
-        assert len(asking()) == 2
-        raise ValueError("mine")
-    assert asking() == []
+    inside: list[str] = []
+
+    def fall_over() -> None:
+        with under_load(network):
+            inside.extend(asking())
+            raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        fall_over()
+    assert (len(inside), asking()) == (2, [])
