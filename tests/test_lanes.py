@@ -63,9 +63,8 @@ def verdicts(suite: pytest.Pytester) -> dict[str, Verdict]:
 def test_cases_run_at_the_same_time(suite: pytest.Pytester) -> None:
     """Six cases that wait for each other all end, by default; one after another they would not."""
     assert run(suite, MEET.format(parties=6), fleet="a-b-c").ret == 0
-    assert (
-        run(suite, MEET.format(parties=6).replace("wait(20)", "wait(0.5)"), "--at-once", "5", fleet="a-b-c").ret == 11
-    )
+    alone = MEET.format(parties=6).replace("wait(20)", "wait(0.2)")
+    assert run(suite, alone, "--at-once", "5", fleet="a-b-c").ret == 11
 
 
 def test_reports_come_in_order(suite: pytest.Pytester) -> None:
@@ -154,20 +153,6 @@ def test_max():
     result.assert_outcomes(passed=19)
 
 
-def test_fewer_run_at_once_while_the_processors_are_full(suite: pytest.Pytester) -> None:
-    """Twelve begin, and as they end others follow until four are left; no case is left out."""
-    full = """
-from meshproof.fixtures import lanes, processors
-lanes.GIVE_WAY_SECONDS = 0.0
-processors.Processors.full = lambda self: True
-"""
-    body = COUNT + HOLDS.replace("    claim(", "    busy('other')\n    claim(")
-    body += "\ndef test_fewer():\n    assert len(most) == 20 and max(most) <= 11 and max(most[16:]) <= 4\n"
-    result = run(suite, body, fleet="a-b-c-d-e", conftest=full)
-    assert result.ret == 0
-    result.assert_outcomes(passed=21)
-
-
 LOOK = """
 import threading
 from meshproof.fixtures.shared import Once
@@ -194,10 +179,9 @@ LOOKING = HOLDS.replace("(pair, ask)", "(pair, ask, look)")
 
 def test_who_only_waits_takes_no_place(suite: pytest.Pytester) -> None:
     """With two places, one case takes the look that six need; the five others leave the second place to who acts."""
-    body = LOOKING + HOLDS.replace("DISC-01", "DISC-02").replace("(pair, ask):", "(pair, ask, act):\n    act()")
-    assert (
-        run(suite, body.replace("test_holds", "test_looks", 1), "--at-once", "2", fleet="a-b-c", conftest=LOOK).ret == 0
-    )
+    acting = HOLDS.replace("DISC-01", "DISC-02").replace("(pair, ask):", "(pair, ask, act):\n    act()")
+    body = LOOKING.replace("test_holds", "test_looks") + acting
+    assert run(suite, body, "--at-once", "2", fleet="a-b-c", conftest=LOOK).ret == 0
 
 
 def test_a_look_that_fails_is_told_to_all(suite: pytest.Pytester) -> None:
@@ -238,9 +222,8 @@ def test_hang(pair, ask, trial):
 @pytest.mark.slow
 def test_a_case_that_hangs_is_given_up(suite: pytest.Pytester) -> None:
     """It is unknown after its limit, live and replayed, the others are judged, and the run ends and names it."""
-    began = time.monotonic()
+    # If it were waited for, it would end well.
     assert run(suite, HANGS.replace("HOW", "threading.Event().wait(60)"), "--case-seconds", "1").ret == 11
-    assert time.monotonic() - began < 50
     assert verdicts(suite) == {"DISC-01[east-west]": Verdict.UNKNOWN, "DISC-01[west-east]": Verdict.PASSED}
     case = cases(left_by(suite))["DISC-01[east-west]"]
     assert case.reason == "it did not end within 1 s, and was given up"

@@ -7,9 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from meshproof.fixtures import lanes
 from meshproof.fixtures.history import History
 from meshproof.fixtures.processors import Processors, Times, read_times, starved
 from tests.histories import consistently, eventually, history, percentile, row
+from tests.paper_suite import HOLDS
+from tests.test_lanes import COUNT, run
+from tests.test_plugin import suite
+
+pytest_plugins = ["pytester"]
+__all__ = ["suite"]
 
 BUSY = "#"
 NEVER = eventually(within=4.0)
@@ -113,3 +120,39 @@ def test_a_machine_that_tells_nothing_is_never_full(tmp_path: Path, text: str) -
         processors.look()
     assert not processors.full()
     assert processors.full_seconds(0.0, 9.0) == 0.0
+
+
+IN_TURN = """
+from meshproof.fixtures.processors import Processors
+last = [-1, 0]  # who ended last, and how often somebody had looked by then
+def busy(name):
+    with lock:
+        number = len(most)
+        inside.append(name); most.append(len(inside))
+    while last[0] != number - 1 or len(Processors.looks) < last[1] + 2:
+        threading.Event().wait(0.002)
+    with lock:
+        inside.remove(name)
+    last[:] = number, len(Processors.looks)
+"""
+
+
+def test_fewer_run_at_once_while_the_processors_are_full(
+    suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twelve begin, and as they end others follow until four are left; no case is left out."""
+    looks: list[bool] = []
+
+    def full(_: Processors) -> bool:
+        looks.append(True)
+        return True
+
+    monkeypatch.setattr(lanes, "GIVE_WAY_SECONDS", 0.0)
+    monkeypatch.setattr(lanes, "TICK_SECONDS", 0.01)
+    monkeypatch.setattr(Processors, "looks", looks, raising=False)
+    monkeypatch.setattr(Processors, "full", full)
+    body = COUNT + IN_TURN + HOLDS.replace("    claim(", "    busy('other')\n    claim(")
+    body += "\ndef test_fewer():\n    assert len(most) == 20 and max(most) <= 11 and max(most[16:]) <= 4\n"
+    result = run(suite, body, fleet="a-b-c-d-e")
+    assert result.ret == 0
+    result.assert_outcomes(passed=21)
