@@ -22,10 +22,10 @@ from typing import Any
 
 from meshproof.clusters.fleet import Feature, FleetSpec, Writes
 from meshproof.fixtures.arrival import PODS as BLINKING
+from meshproof.fixtures.floor import REPLICAS
 from meshproof.fixtures.flowchart import deals
 from meshproof.fixtures.profiles import load_profile
 from meshproof.fixtures.requirements import Need, catalogue, need_of
-from meshproof.fixtures.shop import REPLICAS
 from meshproof.fixtures.support import reason_for
 
 _SECONDS = Path(__file__).with_name("seconds.yaml")

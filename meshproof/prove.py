@@ -10,8 +10,8 @@ its own, so several fleets may be named: each defect is tried on the first that 
 from __future__ import annotations
 
 import random
-import subprocess
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,22 +19,18 @@ from pathlib import Path
 import yaml
 
 from meshproof.cli.exits import undisturbed
-from meshproof.cli.run import PYTEST, named_by, typed
 from meshproof.clusters.fleet import EnvironmentUnfit, Fleet, FleetSpec, Progress
 from meshproof.clusters.meshes.choice import reference_mesh_of
 from meshproof.clusters.meshes.reference.defects import Defect, UnknownDefect, every, named
 from meshproof.clusters.meshes.reference.mesh import ReferenceMesh
 from meshproof.clusters.providers import provider_of
-from meshproof.fixtures import checkers, history, results
 from meshproof.fixtures.fleetlock import mesh_alone
 from meshproof.fixtures.rundir import refuse_unwritable, stamp
-from meshproof.fixtures.support import reason_for
 from meshproof.fixtures.verdicts import Verdict
+from meshproof.phases import Phase, Runner, Step, offers, run_all
 from meshproof.rotation import rotated
 
-_GREEN = (Verdict.PASSED, Verdict.OBSERVED)
 TOGGLE_SECONDS_MAX = 30.0
-PHASE_SECONDS_MAX = 600.0
 DEFECTS_BETWEEN_GREENS = 8
 """One after another, each alone. What one of them leaves behind is seen at the latest when their cases run again."""
 
@@ -51,26 +47,6 @@ class Trial:
     why: str
     runs: tuple[str, ...]
     """Run folders of before, during and after."""
-
-
-@dataclass(frozen=True, slots=True)
-class Phase:
-    """One run of some cases: case id -> (verdict, the expectation that decided it)."""
-
-    folder: Path
-    verdicts: dict[str, tuple[Verdict, str]]
-
-    def not_passed(self, cases: Iterable[str]) -> list[str]:
-        return [f"{case} {self._of(case)[0]}" for case in cases if self._of(case)[0] not in _GREEN]
-
-    def _of(self, case: str) -> tuple[Verdict, str]:
-        return self.verdicts.get(case, (Verdict.UNKNOWN, ""))
-
-    def verdict(self, case: str) -> Verdict:
-        return self._of(case)[0]
-
-    def expectation(self, case: str) -> str:
-        return self._of(case)[1]
 
 
 def prove(
@@ -111,18 +87,9 @@ def shared_out(
     its: dict[str, list[Defect]] = {spec.name: [] for spec in specs}
     left: list[Defect] = []
     for defect in chosen:
-        able = next((spec for spec in specs if _offers(spec, defect.requirement)), None)
+        able = next((spec for spec in specs if offers(spec, defect.requirement)), None)
         (left if able is None else its[able.name]).append(defect)
     return [(spec, its[spec.name]) for spec in specs if its[spec.name]], left
-
-
-def _offers(spec: FleetSpec, requirement: str) -> bool:
-    return (
-        reason_for(
-            requirement, provider=spec.provider, mesh=spec.mesh, profile=spec.profile, clusters=len(spec.clusters)
-        )
-        is None
-    )
 
 
 def _prove_on(spec: FleetSpec, chosen: Sequence[Defect], seed: int, folder: Path, progress: Progress) -> list[Trial]:
@@ -142,51 +109,6 @@ def _prove_on(spec: FleetSpec, chosen: Sequence[Defect], seed: int, folder: Path
                 provider.down(spec.name, progress)
 
 
-@dataclass(frozen=True, slots=True)
-class Runner:
-    """Runs cases of the suite by the same command a person would, and reads what they left."""
-
-    spec: FleetSpec
-    folder: Path
-    seed: int
-    pair: str
-    progress: Progress
-
-    def offers(self, requirement: str) -> bool:
-        return _offers(self.spec, requirement)
-
-    def run(self, name: str, requirements: Iterable[str], active: Sequence[str]) -> Phase:
-        cases = [requirement + self.pair for requirement in requirements if self.offers(requirement)]
-        folder = self.folder / name
-        self.progress(f"  {name}: {len(cases)} {'case' if len(cases) == 1 else 'cases'}")
-        command = [*PYTEST, "-q", str(Path(__file__).parent / "conformance")]
-        command += ["--fleet", str(self.spec.source), "--seed", str(self.seed), "--runs-dir", str(folder)]
-        command += ["--leave-going"]  # the next phase has namespaces of its own, and the fleet goes at the end
-        command += ["-k", " or ".join(cases), "--rerun-command", typed(["--fleet", named_by(self.spec)], active)]
-        command += ["--expect-defects", ",".join(active)]
-        with open(self.folder / f"{name}.log", "w") as log:
-            try:
-                subprocess.run(command, stdout=log, stderr=log, timeout=PHASE_SECONDS_MAX, check=False)
-            except subprocess.TimeoutExpired:
-                # What it had judged counts; every other case is unknown.
-                self.progress(f"  {name} was ended after {PHASE_SECONDS_MAX:.0f} s; see {self.folder / name}.log")
-        latest = (folder / "latest").resolve()
-        if not latest.is_dir():
-            return Phase(folder, {})
-        run = results.load(latest)
-        chosen = [case for case in run.cases if case.id in cases]
-        return Phase(latest, {case.id: (case.verdict, _decided_by(latest, case)) for case in chosen})
-
-
-def _decided_by(folder: Path, case: results.CaseResult) -> str:
-    if case.history is None:
-        return ""
-    try:
-        return checkers.check(history.load(folder / case.history)).expectation
-    except history.HistoryDamaged:
-        return ""
-
-
 def _chosen(names: Sequence[str]) -> list[Defect]:
     try:
         return list(named(names) if names else every())
@@ -196,34 +118,35 @@ def _chosen(names: Sequence[str]) -> list[Defect]:
 
 def _try_all(fleet: Fleet, chosen: Sequence[Defect], runner: Runner, progress: Progress) -> list[Trial]:
     mesh = reference_mesh_of(fleet.spec)
-    mesh.set_defects(fleet, [], TOGGLE_SECONDS_MAX)
-    touched = sorted({entry for defect in chosen for entry in (defect.requirement, *defect.stays_green)})
-    before = runner.run("0-healthy", touched, [])
+
+    def switch(active: Sequence[str]) -> None:
+        mesh.set_defects(fleet, active, TOGGLE_SECONDS_MAX)
+
+    batches = [chosen[at : at + DEFECTS_BETWEEN_GREENS] for at in range(0, len(chosen), DEFECTS_BETWEEN_GREENS)]
     trials: list[Trial] = []
-    for first in range(0, len(chosen), DEFECTS_BETWEEN_GREENS):
-        batch = chosen[first : first + DEFECTS_BETWEEN_GREENS]
-        during = _with_each(mesh, fleet, runner, first, batch)
-        again = f"{first + len(batch)}-healthy-again"
-        after = runner.run(again, sorted({defect.requirement for defect in batch}), [])
-        for defect, phase in zip(batch, during, strict=True):
-            trial = judge(defect, runner.pair, before, phase, after, runner.offers)
-            trials.append(trial)
-            progress(f"{len(trials)}/{len(chosen)} {trial.outcome.upper()}: {defect.name} – {trial.why}")
-        before = _merged(before, after)
+    with closing(run_all(runner, _steps(batches), switch)) as phases:
+        before = next(phases)
+        for batch in batches:
+            during = [next(phases) for _ in batch]
+            after = next(phases)
+            for defect, phase in zip(batch, during, strict=True):
+                trial = judge(defect, runner.pair, before, phase, after, runner.offers)
+                trials.append(trial)
+                progress(f"{len(trials)}/{len(chosen)} {trial.outcome.upper()}: {defect.name} – {trial.why}")
+            before = _merged(before, after)
     return trials
 
 
-def _with_each(mesh: ReferenceMesh, fleet: Fleet, runner: Runner, done: int, batch: Sequence[Defect]) -> list[Phase]:
-    """What was found with each of these defects on, and no other: one is switched off as the next comes on."""
-    try:
-        phases = []
-        for number, defect in enumerate(batch, start=done + 1):
-            mesh.set_defects(fleet, [defect.name], TOGGLE_SECONDS_MAX)
-            asked = [defect.requirement, *defect.stays_green]
-            phases.append(runner.run(f"{number}-{defect.name}", asked, [defect.name]))
-        return phases
-    finally:
-        mesh.set_defects(fleet, [], TOGGLE_SECONDS_MAX)
+def _steps(batches: Sequence[Sequence[Defect]]) -> list[Step]:
+    """Green, then batch by batch each of its defects, with no other on, and green again."""
+    touched = {entry for batch in batches for each in batch for entry in (each.requirement, *each.stays_green)}
+    steps, done = [Step("0-healthy", tuple(sorted(touched)))], 0
+    for batch in batches:
+        for number, each in enumerate(batch, start=done + 1):
+            steps.append(Step(f"{number}-{each.name}", (each.requirement, *each.stays_green), (each.name,)))
+        done += len(batch)
+        steps.append(Step(f"{done}-healthy-again", tuple(sorted({each.requirement for each in batch}))))
+    return steps
 
 
 def _merged(earlier: Phase, later: Phase) -> Phase:

@@ -9,9 +9,9 @@ import pytest
 from meshproof.clusters.fleet import Cluster, ClusterSpec, Fleet, FleetSpec
 from meshproof.fixtures.arrival import MOMENTS, SECONDS_MAX, Arrivals, Watched, pods_needed, told_in_time
 from meshproof.fixtures.clock import RunClock
+from meshproof.fixtures.floor import Workload
 from meshproof.fixtures.history import Answerer, CaseHeader, Observation, Recorder, Source
 from meshproof.fixtures.outcomes import Outcome
-from meshproof.fixtures.shop import Workload
 
 EAST, WEST = (
     Cluster(ClusterSpec(name, id, 2, "10.1.0.0/24", "10.2.0.0/16", "172.20.0.0/16"), name, Path("none"))
@@ -46,7 +46,7 @@ def seen(letters: str) -> tuple[Observation, ...]:
 def test_a_moment_counts_when_it_was_watched(tmp_path: Path, letters: str, since: float, counts: bool) -> None:
     """The pod was seen gone before, and looked for as long as the bound; one that never arrives counts too."""
     spec = FleetSpec("paper", "paper", "paper", "cilium", (EAST.spec, WEST.spec), Path("paper.yaml"))
-    workload = Workload(Fleet(spec, (EAST, WEST), Path()), "shop", (), {}, 0.0)
+    workload = Workload(Fleet(spec, (EAST, WEST), Path()), "shop", (), {})
     watched = Watched(workload, {SERVICE: (since,)}, {"west": (SERVICE,)}, {("east", SERVICE): seen(letters)})
     header = CaseHeader("DISC-18[east-west]", "DISC-18", ("east", "west"), "cilium", 7, "paper")
     with Recorder(tmp_path / "history.jsonl", RunClock(), header) as recorder:

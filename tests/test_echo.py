@@ -15,11 +15,12 @@ from meshproof.clusters.fleet import Cluster, ClusterSpec, Dialect, Fleet, Fleet
 from meshproof.fixtures import objects
 from meshproof.fixtures.clock import RunClock
 from meshproof.fixtures.echo import ABSENT, INTERVAL_SECONDS, Backends
+from meshproof.fixtures.floor import REPLICAS, Floor
 from meshproof.fixtures.history import CaseHeader, Recorder
 from meshproof.fixtures.objects import WorkloadError
 from meshproof.fixtures.patterns import Pattern
 from meshproof.fixtures.services import HTTP, UDP, ServicePort
-from meshproof.fixtures.shop import REPLICAS, Floor, Shop
+from meshproof.fixtures.shop import Shop
 from meshproof.fixtures.workloads import Removals
 
 MANIFEST = Path(__file__).parent.parent / "conformance" / "shop.yaml"
@@ -140,7 +141,7 @@ class Case:
     def __init__(self, directory: Path, dialects: tuple[Dialect, ...] = (Dialect.CILIUM, Dialect.LEGACY)) -> None:
         spec = FleetSpec("paper", "paper", "paper", "cilium", tuple(c.spec for c in CLUSTERS), Path("paper.yaml"))
         clock = RunClock()
-        floor = Floor(Fleet(spec, CLUSTERS, Path()), dialects, "shop", lambda: Pattern.read(MANIFEST, "r1"), clock)
+        floor = Floor(Fleet(spec, CLUSTERS, Path()), dialects, "shop", lambda: Pattern.read(MANIFEST, "r1"))
         header = CaseHeader("DISC-04[east-west]", "DISC-04", ("east", "west"), "cilium", 7, "paper")
         self.recorder = Recorder(directory / f"{len(list(directory.iterdir()))}.jsonl", clock, header)
         self.undone: list[Any] = []

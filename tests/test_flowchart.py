@@ -13,11 +13,11 @@ import pytest
 from meshproof.clusters.fleet import Cluster, ClusterSpec, Dialect, Fleet, FleetSpec
 from meshproof.fixtures import flowchart as module
 from meshproof.fixtures.asking import reached, reached_outside
+from meshproof.fixtures.floor import Workload
 from meshproof.fixtures.flowchart import STATES, FlowChart, State, deals, gives, take_chart
 from meshproof.fixtures.history import Answerer, CaseHeader, Observation, Recorder, Source
 from meshproof.fixtures.outcomes import Outcome
 from meshproof.fixtures.probes import Sender
-from meshproof.fixtures.shop import Workload
 from meshproof.fixtures.together import Question, side_by_side
 from meshproof.fixtures.verdicts import PromiseBroken
 from meshproof.fixtures.workloads import Pod
@@ -98,7 +98,7 @@ def test_what_is_kept_counts_once_what_is_given_has_come(
     )
     spec = FleetSpec("paper", "paper", "paper", "cilium", tuple(c.spec for c in clusters), tmp_path)
     pods = [Pod(n, "n", "ns", f"{app}-{n}", f"{app}-{n}", "10.0.0.1", app) for n in names for app in ("echo", "client")]
-    workload = Workload(Fleet(spec, clusters, tmp_path), "ns", tuple(pods), {Dialect.CILIUM: "echo"}, 0.0)
+    workload = Workload(Fleet(spec, clusters, tmp_path), "ns", tuple(pods), {Dialect.CILIUM: "echo"})
     mesh: Any = Slow(seconds=4.0, leaks=leaks)
     monkeypatch.setattr(module, "probe_all", mesh.probe_all)
     monkeypatch.setattr(module, "_make", lambda *_: None)

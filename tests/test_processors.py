@@ -19,8 +19,8 @@ pytest_plugins = ["pytester"]
 __all__ = ["suite"]
 
 BUSY = "#"
-NEVER = eventually(within=4.0)
-"""From 0 s, within 4 s."""
+NEVER = eventually(since=10.0, within=4.0)
+"""From 10 s, within 4 s."""
 
 
 @dataclass
@@ -65,34 +65,36 @@ def test_full_seconds_are_those_of_the_time_asked_about() -> None:
     assert processors.full_seconds(5.0, 9.0) == 0.0
 
 
-LATE = history((row("eeeeeeeeeeee"), NEVER))
+LATE = history((row("eeeeeeeeeeee", begin=10.0), NEVER))
 
 
-@pytest.mark.parametrize("told", ["########", "#.######", "##########"])
+@pytest.mark.parametrize("told", ["#" * 28, "..###" + "#" * 20 + "..#", "#" * 99])
 def test_what_came_too_late_on_a_full_machine_has_an_excuse(told: str) -> None:
-    """Full for eight tenths of the time in which the promise should have come true, or for all of it."""
+    """Full for eight tenths of the time in which the promise should have come true and ten seconds before it."""
     assert "this machine, which carries the fleet" in starved(LATE, Ticks(told).looked_at())
 
 
-@pytest.mark.parametrize("told", ["........", "##..####", "....########", ""])
+@pytest.mark.parametrize("told", ["." * 28, "." * 20 + "#" * 8, "#" * 20 + "." * 8, "." * 28 + "#" * 28, ""])
 def test_what_came_too_late_otherwise_has_none(told: str) -> None:
-    """Idle for more than a fifth of that time, or full at another, or nobody looked."""
+    """Full since the promise only, which is a burst, or before it only, or after it, or nobody looked."""
     assert starved(LATE, Ticks(told).looked_at()) == ""
 
 
 def test_a_percentile_of_times_has_the_same_excuse() -> None:
     """The time is that of its samples."""
-    late = history((row("eeeee"), percentile()))
-    assert starved(late, Ticks("####").looked_at())
-    assert starved(late, Ticks("..##").looked_at()) == ""
+    late = history((row("eeeee", begin=10.0), percentile(since=10.0)))
+    assert starved(late, Ticks("#" * 22).looked_at())
+    assert starved(late, Ticks("." * 20 + "##").looked_at()) == ""
 
 
 @pytest.mark.parametrize(
     "broken",
     [
         history((row("wwew"), consistently(during=1.0))),
-        history((row("eeeeeeeeeeee"), NEVER), (row("wwew", begin=6.0), consistently(since=6.0, during=1.0))),
-        history((row("wwww"), NEVER)),
+        history(
+            (row("eeeeeeeeeeee", begin=10.0), NEVER), (row("wwew", begin=16.0), consistently(since=16.0, during=1.0))
+        ),
+        history((row("wwww", begin=10.0), NEVER)),
     ],
     ids=["it is about no time", "another one is about no time", "nothing failed"],
 )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,8 @@ from meshproof.clusters.fleet import EnvironmentUnfit, FleetSpec, Progress
 from meshproof.clusters.meshes.reference.defects import Defect, every
 from meshproof.fixtures.requirements import catalogue
 from meshproof.fixtures.verdicts import Verdict
-from meshproof.prove import Phase, Runner, Trial, _conclude, judge, prove
+from meshproof.phases import Phase, Runner, Step, run_all
+from meshproof.prove import Trial, _conclude, judge, prove
 from meshproof.rotation import class_of, rotated
 from tests.fake_provider import FakeProvider
 
@@ -276,29 +278,98 @@ def test_a_seed_chooses_the_pair(provider: FakeProvider, tried: list[Runner], sp
     assert set(pairs) == {"[east-west]", "[west-east]"}
 
 
-# --- a phase -------------------------------------------------------------------------------------------------------
+# --- phases --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("ends", ["with nothing", "by the time limit"])
+class Paper:
+    """A pytest that leaves nothing behind; it ends by itself, or has to be ended."""
+
+    def __init__(self, endless: bool = False) -> None:
+        self.endless, self.killed = endless, 0
+
+    def wait(self, seconds: float | None = None) -> int:
+        if self.endless and not self.killed:
+            raise subprocess.TimeoutExpired("pytest", seconds or 0.0)
+        return 0
+
+    def kill(self) -> None:
+        self.killed += 1
+
+
+@pytest.mark.parametrize("endless", [False, True], ids=["ends with nothing", "ends by the time limit"])
 def test_a_phase_that_left_no_run_has_no_verdict(
-    spec: FleetSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: str
+    spec: FleetSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, endless: bool
 ) -> None:
     """A run that never began, or had to be ended, makes its cases unknown; it does not end the proof."""
     commands: list[list[str]] = []
+    process = Paper(endless)
 
-    def run(command: list[str], **options: Any) -> Mapping[str, object]:
+    def popen(command: list[str], **options: Any) -> Paper:
         commands.append(command)
-        if ends == "by the time limit":
-            raise subprocess.TimeoutExpired(command, options["timeout"])
-        return {}
+        return process
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "Popen", popen)
     told: list[str] = []
     runner = Runner(spec, tmp_path, 7, PAIR, told.append)
-    found = runner.run("1-a-defect", ["DISC-04", "DISC-01"], ["a-defect"])
+    found = runner.finish(runner.start(Step("1-a-defect", ("DISC-04", "DISC-01"), ("a-defect",))))
     assert (found.verdict(TARGET), found.verdict(NEIGHBOUR)) == (UNKNOWN, UNKNOWN)
-    assert any("was ended after" in line for line in told) == (ends == "by the time limit")
+    assert any("was ended after" in line for line in told) == endless
+    assert process.killed
     [command] = commands
     assert command[command.index("-k") + 1] == f"{TARGET} or {NEIGHBOUR}"
     assert command[command.index("--expect-defects") + 1] == "a-defect"
     assert command[command.index("--seed") + 1] == "7"
+
+
+class Diary:
+    """A runner and a mesh that write down what they are told, in order."""
+
+    def __init__(self, breaks: str = "") -> None:
+        self.told: list[str] = []
+        self.breaks = breaks
+
+    def switch(self, active: Sequence[str]) -> None:
+        self.told.append(f"on: {', '.join(active)}")
+
+    def start(self, step: Step) -> Any:
+        self.told.append(f"start {step.name}")
+        return SimpleNamespace(name=step.name, end=lambda: self.told.append(f"end {step.name}"))
+
+    def finish(self, held: Any) -> Phase:
+        self.told.append(f"run {held.name}")
+        if held.name == self.breaks:
+            raise KeyboardInterrupt
+        return Phase(Path(held.name), {})
+
+
+STEPS = [Step("green", ()), Step("red", (), ("a",)), Step("again", ())]
+
+
+def test_the_next_phase_comes_up_while_one_runs() -> None:
+    """Each is started before the one before it runs, and runs with its own defects on; at the end none is."""
+    diary: Any = Diary()
+    assert [phase.folder.name for phase in run_all(diary, STEPS, diary.switch)] == ["green", "red", "again"]
+    assert diary.told == [
+        *("on: ", "start green", "on: ", "start red", "run green"),
+        *("on: a", "start again", "run red", "on: ", "run again", "on: "),
+    ]
+
+
+def test_what_was_started_is_ended_when_a_phase_breaks() -> None:
+    """The one that runs and the one that waits are ended, and the mesh is healthy again."""
+    diary: Any = Diary(breaks="red")
+    with pytest.raises(KeyboardInterrupt):
+        list(run_all(diary, STEPS, diary.switch))
+    assert diary.told[-4:] == ["run red", "end red", "end again", "on: "]
+
+
+def test_every_phase_is_green_alone_or_has_one_defect_on() -> None:
+    """Of nine defects: green, eight of them, green, the ninth, green."""
+    nine = [replace(DEFECT, name=f"d{n}") for n in range(1, 10)]
+    steps = module._steps([nine[:8], nine[8:]])
+    assert [step.name for step in steps] == [
+        *("0-healthy", *(f"{n}-d{n}" for n in range(1, 9)), "8-healthy-again", "9-d9", "9-healthy-again")
+    ]
+    assert [step.active for step in steps if "healthy" not in step.name] == [(f"d{n}",) for n in range(1, 10)]
+    assert steps[0].requirements == ("DISC-01", "DISC-04")
+    assert steps[-1].requirements == ("DISC-04",)

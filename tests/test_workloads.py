@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from meshproof.clusters.fleet import Cluster, ClusterSpec, Dialect, Fleet, FleetSpec
-from meshproof.fixtures import shop as shop_module
+from meshproof.fixtures import floor as floor_module
 from meshproof.fixtures import sweep as sweep_module
 from meshproof.fixtures import workloads
 from meshproof.fixtures.asking import own_answers, reached, reached_outside
 from meshproof.fixtures.clock import RunClock
+from meshproof.fixtures.floor import REPLICAS, Workload
 from meshproof.fixtures.history import Answerer, CaseHeader, Observation, Recorder, Source
 from meshproof.fixtures.manifests import fill, labelled, read_manifest
 from meshproof.fixtures.objects import MANAGED_BY, RUN_LABEL, WorkloadError
@@ -22,7 +23,6 @@ from meshproof.fixtures.outcomes import Outcome
 from meshproof.fixtures.patterns import Pattern
 from meshproof.fixtures.probes import Sender, Target
 from meshproof.fixtures.services import annotation
-from meshproof.fixtures.shop import REPLICAS, Workload
 from meshproof.fixtures.sweep import Sweep, take_connections, take_sweep
 from meshproof.fixtures.verdicts import PromiseBroken
 from meshproof.fixtures.waits import eventually
@@ -43,7 +43,7 @@ def _workload(names: Sequence[str]) -> Workload:
     pods = [Pod(n, f"{n}-{i}", "ns", f"echo-{i}", f"{n}-{i}", f"10.{n}.{i}", "echo") for n, i in places]
     pods += [Pod(n, f"{n}-{i}", "ns", f"client-{i}", f"{n}-c{i}", f"10.{n}.9", "client") for n, i in places]
     services = {Dialect.CILIUM: "echo", Dialect.LEGACY: "echo-io-cilium"}
-    return Workload(Fleet(spec, clusters, Path()), "ns", tuple(pods), services, 0.0)
+    return Workload(Fleet(spec, clusters, Path()), "ns", tuple(pods), services)
 
 
 FLEET = _workload(["a", "b", "c"]).fleet
@@ -244,7 +244,7 @@ def test_what_became_of_the_pods_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
     """A pod that restarted, went or came since the workload was ready is named; the same pods are no news."""
     workload = _workload(["a", "b"])
     now = {name: [pod for pod in workload.pods if pod.cluster == name] for name in "ab"}
-    monkeypatch.setattr(shop_module, "pods_now", lambda cluster, *_: tuple(now[cluster.name]))
+    monkeypatch.setattr(floor_module, "pods_now", lambda cluster, *_: tuple(now[cluster.name]))
     assert workload.changed() == ""
     now["a"][0] = replace(now["a"][0], restarts=1)
     now["b"][0] = replace(now["b"][0], name="echo-9", uid="fresh")
