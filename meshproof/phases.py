@@ -1,6 +1,6 @@
 """The phases of a proof: some cases of the suite, run by the command a person would type, and what came of them.
 
-A phase is started before its turn: its pods come up while the one before it runs, and its cases begin at a word.
+A phase is started before its turn: the pods that ask come up while the one before it runs, its cases begin at a word.
 """
 
 from __future__ import annotations

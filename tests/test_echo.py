@@ -60,7 +60,9 @@ class Clusters:
         self, cluster: Cluster, method: str, path: str, body: Any, query: Mapping[str, str] | None
     ) -> dict[str, Any]:
         if method == "POST":
-            self.things[cluster.name, f"{path}/{body['metadata']['name']}"] = body
+            where = cluster.name, f"{path}/{body['metadata']['name']}"
+            assert where not in self.things, "it exists already"
+            self.things[where] = body
             if body["kind"] == "Service":
                 body["spec"].setdefault("clusterIP", f"172.20.0.{len(self.things)}")
             return self._scaled(cluster, body) if body["kind"] in ("Deployment", "ReplicaSet") else dict(body)
@@ -171,6 +173,27 @@ def case(clusters: Clusters, tmp_path: Path) -> Iterator[Case]:
 @pytest.fixture
 def shop(case: Case) -> Shop:
     return case.shop
+
+
+def test_of_a_floor_the_pods_that_ask_may_come_up_before(case: Case, clusters: Clusters) -> None:
+    """Nothing that a mesh takes note of is there before the workload is asked for, and nothing is made twice."""
+    floor = case.shop.floor
+    floor.put_up_clients()
+    floor.put_up_clients()
+    assert {path.split("/")[-2] for _, path in clusters.things} == {"namespaces", "configmaps", "deployments", "pods"}
+    assert {app for (_, path), thing in clusters.things.items() if (app := _app(path, thing))} == {"client"}
+    assert floor.namespaces() == ["shop"]
+
+    workload = floor.workload()
+
+    assert [len(workload.backends(cluster)) for cluster in CLUSTERS] == [2, 2, 2]
+    assert [len(workload.askers(cluster)) for cluster in CLUSTERS] == [2, 2, 2]
+    assert clusters.service(EAST, "echo")
+    assert floor.workload() is workload
+
+
+def _app(path: str, thing: Mapping[str, Any]) -> str:
+    return str(thing["metadata"]["labels"]["app"]) if "/pods/" in path else ""
 
 
 def test_an_echo_is_a_service_of_the_case_in_its_pair(shop: Shop, clusters: Clusters) -> None:
