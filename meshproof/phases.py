@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from meshproof.cli.exits import undisturbed
 from meshproof.cli.run import PYTEST, named_by, typed
 from meshproof.clusters.fleet import FleetSpec, Progress
 from meshproof.fixtures import checkers, history, results
@@ -20,6 +21,7 @@ from meshproof.fixtures.verdicts import Verdict
 
 _GREEN = (Verdict.PASSED, Verdict.OBSERVED)
 PHASE_SECONDS_MAX = 600.0
+TIDY_SECONDS_MAX = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +65,14 @@ class Held:
     """An open file: a byte is the word."""
 
     def end(self) -> None:
-        """Whatever it was doing."""
-        self.process.kill()
-        self.process.wait()
+        """Whatever it was doing; one that waits for the word tidies up when there will be none."""
         with suppress(OSError):
             os.close(self.word)
+        try:
+            self.process.wait(TIDY_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +134,10 @@ def _decided_by(folder: Path, case: results.CaseResult) -> str:
 
 def run_all(runner: Runner, steps: Sequence[Step], switch: Callable[[Sequence[str]], None]) -> Generator[Phase]:
     """One after the other, each begun with its defects on; the next one's pods come up while one runs."""
-    switch([])
-    held = [runner.start(steps[0])]
+    held: list[Held] = []
     try:
+        switch([])
+        held.append(runner.start(steps[0]))
         for step, following in zip(steps, [*steps[1:], None], strict=True):
             switch(step.active)
             if following is not None:
@@ -140,9 +146,10 @@ def run_all(runner: Runner, steps: Sequence[Step], switch: Callable[[Sequence[st
             held.pop(0)
             yield phase
     finally:
-        for each in held:
-            each.end()
-        switch([])
+        with undisturbed():
+            for each in held:
+                each.end()
+            switch([])
 
 
 def offers(spec: FleetSpec, requirement: str) -> bool:

@@ -9,6 +9,7 @@ from contextlib import suppress
 
 import pytest
 
+from meshproof.fixtures import session
 from tests.paper_suite import CONFTEST, PREAMBLE
 from tests.test_plugin import cases, left_by, suite
 
@@ -64,10 +65,29 @@ def test_the_ground_at_the_word_counts(suite: pytest.Pytester, ends: tuple[int, 
     assert run(suite, ends, conftest=CHANGING.replace("BAD", bad)).ret == code
 
 
-def test_it_ends_with_whoever_held_it(suite: pytest.Pytester, ends: tuple[int, int]) -> None:
-    """The writer is gone without a word: nothing was tried."""
+def test_it_ends_with_whoever_held_it(
+    suite: pytest.Pytester, ends: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The writer is gone without a word: nothing was tried, and what was put up is looked for and taken down."""
+    tidied: list[str] = []
+
+    def tidy(clusters: object, run_id: str, removals: object) -> list[str]:
+        tidied.append(run_id)
+        return []
+
+    monkeypatch.setattr(session, "remove_remains", tidy)
     suite.makeconftest(CONFTEST)
     suite.makepyfile(test_paper=PREAMBLE + AT_THE_WORD)
     os.close(ends[1])
     assert suite.runpytest("--fleet", "east-west", "--hold", str(ends[0])).ret == 11
     assert not any(case.verdict.value in ("passed", "failed") for case in left_by(suite).cases)
+    assert len(tidied) == 1
+
+
+def test_workers_cannot_be_held(suite: pytest.Pytester, ends: tuple[int, int]) -> None:
+    """The open file is this process's."""
+    suite.makeconftest(CONFTEST)
+    suite.makepyfile(test_paper=PREAMBLE + AT_THE_WORD)
+    result = suite.runpytest_subprocess("--fleet", "east-west", "--hold", "0", "-n", "2")
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["*leave out -n*"])

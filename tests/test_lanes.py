@@ -184,6 +184,33 @@ def test_who_only_waits_takes_no_place(suite: pytest.Pytester) -> None:
     assert run(suite, body, "--at-once", "2", fleet="a-b-c", conftest=LOOK).ret == 0
 
 
+def test_a_look_that_its_case_never_took_is_anothers(suite: pytest.Pytester) -> None:
+    """The first case falls over on its way to the look; the next one takes it, while others wait for what they saw."""
+    conftest = """
+import threading
+from meshproof.fixtures.shared import Once
+seen, once = threading.Semaphore(0), Once(lambda: True)
+def look(request):
+    from meshproof.fixtures.judging import TRIAL
+    trial = request.node.stash[TRIAL]
+    def stumble():
+        if request.node.name == "DISC-01[a-b]":
+            raise OSError("stumbled")
+    trial.looks.append(once)
+    trial.begin += [stumble, once]
+    return seen.release
+look.__module__ = "meshproof.paper"
+look = pytest.fixture(look)
+@pytest.fixture
+def wait():
+    return lambda: seen.acquire(timeout=20)
+"""
+    looking = HOLDS.replace("(pair, ask):", "(pair, ask, look):\n    look(2)").replace("test_holds", "test_looks")
+    waiting = HOLDS.replace("DISC-01", "DISC-02").replace("(pair, ask):", "(pair, ask, wait):\n    assert wait()")
+    assert run(suite, looking + waiting, "--at-once", "2", fleet="a-b-c", conftest=conftest).ret == 11
+    assert [id for id, verdict in verdicts(suite).items() if verdict is not Verdict.PASSED] == ["DISC-01[a-b]"]
+
+
 def test_a_look_that_fails_is_told_to_all(suite: pytest.Pytester) -> None:
     """It is not taken again, and nobody waits for it."""
     assert run(suite, LOOKING, fleet="a-b-c", conftest=LOOK.replace("timeout=20", "timeout=0.1")).ret == 11
